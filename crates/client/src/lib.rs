@@ -1,0 +1,1 @@
+//! The client end of a connection: device, module, service and management clients.

@@ -1,0 +1,1 @@
+//! Module runtimes: containers by the Docker API, or plain processes.

@@ -1,0 +1,1 @@
+//! The edge daemon: provisioning, keys, certificates, workload and management APIs.

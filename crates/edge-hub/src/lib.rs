@@ -1,0 +1,1 @@
+//! The edge hub: local gateway, routes, store and forward.

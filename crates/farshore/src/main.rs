@@ -1,0 +1,2 @@
+//! The entrance.
+fn main() {}

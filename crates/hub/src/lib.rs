@@ -1,0 +1,1 @@
+//! The hub: registry, twins, methods, messages.

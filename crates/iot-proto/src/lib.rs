@@ -1,0 +1,1 @@
+//! How the nouns look on the wire: topics, property bags, SAS, REST shapes, status table.

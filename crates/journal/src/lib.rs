@@ -1,0 +1,1 @@
+//! The durable append log: one commit log with many streams and group commit.

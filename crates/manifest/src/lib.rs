@@ -1,0 +1,1 @@
+//! Deployment manifests: what an edge agent and an edge hub are told to do.

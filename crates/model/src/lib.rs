@@ -1,0 +1,1 @@
+//! The nouns of the platform: identity, twin, message, method, limits, errors.

@@ -1,0 +1,1 @@
+//! Certificates, chains and sealing of secrets; time and entropy are arguments.

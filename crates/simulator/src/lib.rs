@@ -1,0 +1,1 @@
+//! The simulated temperature sensor module.

@@ -1,0 +1,1 @@
+//! Storage traits, their conformance suite and the embedded backend.
