@@ -1,0 +1,1 @@
+//! The embedded backend: SQLite for state, the journal for events.
