@@ -1,0 +1,92 @@
+//! The contract that every module runtime keeps.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::Stream;
+
+use crate::{
+    EngineInfo, ImageReference, LogOptions, LogStream, ModuleEvent, ModuleName, ModuleSpec,
+    ModuleState, Notice, RegistryAuth, RuntimeError,
+};
+
+/// What the methods return, so that the trait can be held as an object.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, RuntimeError>> + Send + 'a>>;
+
+/// Events of modules. It ends with an error when the engine goes away; ask anew.
+pub type EventStream = Pin<Box<dyn Stream<Item = Result<ModuleEvent, RuntimeError>> + Send>>;
+
+/// A runtime as everybody holds it.
+pub type SharedRuntime = Arc<dyn ModuleRuntime>;
+
+/// Runs modules. All methods may be called again after a failure: creating,
+/// starting, stopping and removing are safe to repeat.
+pub trait ModuleRuntime: Send + Sync + 'static {
+    /// Which kind it is.
+    fn kind(&self) -> RuntimeKind;
+
+    /// What the engine says about itself; also the cheapest proof that it answers.
+    fn info(&self) -> BoxFuture<'_, EngineInfo>;
+
+    /// All modules that this runtime owns, by name.
+    fn list(&self) -> BoxFuture<'_, Vec<ModuleState>>;
+
+    /// One module; `NotFound` when it isn't there or is somebody else's.
+    fn get<'a>(&'a self, name: &'a ModuleName) -> BoxFuture<'a, ModuleState>;
+
+    /// Gets an image, unless the catalogue has it built in. Slow; may be dropped.
+    fn pull<'a>(
+        &'a self,
+        image: &'a ImageReference,
+        auth: Option<&'a RegistryAuth>,
+    ) -> BoxFuture<'a, ()>;
+
+    /// Creates a module without starting it. Pulls nothing: `pull` comes first.
+    /// `Conflict` when the name is taken.
+    fn create<'a>(&'a self, spec: &'a ModuleSpec) -> BoxFuture<'a, Vec<Notice>>;
+
+    /// Starts a module; a running one is left as it is.
+    fn start<'a>(&'a self, name: &'a ModuleName) -> BoxFuture<'a, ()>;
+
+    /// Stops a module: a polite signal, then after the grace a hard one.
+    /// A stopped one is left as it is.
+    fn stop<'a>(&'a self, name: &'a ModuleName, grace: Duration) -> BoxFuture<'a, ()>;
+
+    /// Stops and starts a module.
+    fn restart<'a>(&'a self, name: &'a ModuleName, grace: Duration) -> BoxFuture<'a, ()>;
+
+    /// Removes a module, running or not; its volumes stay. One that isn't there
+    /// is no error.
+    fn remove<'a>(&'a self, name: &'a ModuleName) -> BoxFuture<'a, ()>;
+
+    /// A module's log.
+    fn logs<'a>(&'a self, name: &'a ModuleName, options: LogOptions) -> BoxFuture<'a, LogStream>;
+
+    /// Whether the process is one of the module's (`edge-runtime.md` §1.4).
+    /// Hold the peer's pidfd while asking, or the pid may be another's by then.
+    fn contains_process<'a>(&'a self, name: &'a ModuleName, pid: u32) -> BoxFuture<'a, bool>;
+
+    /// What happens to owned modules from now on.
+    fn events(&self) -> BoxFuture<'_, EventStream>;
+}
+
+/// Kinds of runtimes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuntimeKind {
+    /// Containers of a Docker-compatible engine.
+    Docker,
+    /// Child processes of this daemon.
+    Process,
+}
+
+impl RuntimeKind {
+    /// `docker` or `process`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::Process => "process",
+        }
+    }
+}
