@@ -1,1 +1,18 @@
-//! The server end of a connection: accept, authenticate, drive the machines, call the backend.
+//! The server end of a connection: accept, authenticate, drive the protocol machines, call the
+//! backend.
+//!
+//! This crate owns the contract with a backend in both directions, and both `hub` and `edge-hub`
+//! implement it, so that a device cannot tell them apart:
+//!
+//! - device → backend: [`backend::DeviceBackend`] and [`backend::DeviceLink`]. `submit` returns at
+//!   once with a [`backend::Receipt`]; acknowledgements are released in order as receipts become
+//!   durable.
+//! - backend → device: [`session::DeviceSession`], a bounded handle to one *identity*. When its
+//!   queue is full the session is closed; nothing acknowledged is dropped.
+//! - [`auth`] is pure: what is registered comes from [`auth::Identities`].
+//!
+//! It decides nothing about messages and stores nothing.
+
+pub mod auth;
+pub mod backend;
+pub mod session;

@@ -1,0 +1,174 @@
+//! The traits that a backend implements: `hub` all of them, `edge-hub` the device ones.
+//!
+//! Here stands the device's side; the back ends' side has one file per resource below.
+
+pub mod cloud_to_device;
+pub mod configurations;
+pub mod events;
+pub mod methods;
+pub mod registry;
+pub mod twins;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use model::Fault;
+use model::message::Message;
+use model::method::MethodResponse;
+use model::twin::Object;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::auth::Principal;
+use crate::session::DeviceSession;
+
+/// Whatever stands behind the device connections.
+pub trait DeviceBackend: Send + Sync + 'static {
+    /// What one connection talks to.
+    type Link: DeviceLink;
+
+    /// An authenticated identity connects. A live session of the same identity is closed
+    /// ([`crate::session::CloseReason::TakenOver`]); the new one wins.
+    fn open(
+        &self,
+        open: Open,
+        session: DeviceSession,
+    ) -> impl Future<Output = Result<(Arc<Self::Link>, Opened), OpenError>> + Send;
+}
+
+/// Who connects, and how.
+#[derive(Debug, Clone)]
+pub struct Open {
+    /// The authenticated identity.
+    pub principal: Principal,
+    /// The DTDL model that it announces.
+    pub model_id: Option<String>,
+    /// Its SDK and version, for the log.
+    pub client_type: Option<String>,
+    /// Whether stored subscriptions are to be forgotten.
+    pub clean_session: bool,
+}
+
+/// What the backend found when it opened the session.
+#[derive(Debug, Clone, Default)]
+pub struct Opened {
+    /// The stored subscriptions (filter and QoS); none when there is no stored session.
+    pub subscriptions: Option<Vec<(String, u8)>>,
+}
+
+/// Why a session cannot be opened now.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Try again later: the store is not ready, too many takeovers, too many clients.
+    #[error("{0}")]
+    Later(String),
+    /// The identity is gone or disabled since it was authenticated.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// One connection's line to the backend. Calls of one kind come in the order in which the device
+/// sent them; the gateway awaits one `report` before it makes the next.
+pub trait DeviceLink: Send + Sync + 'static {
+    /// Takes telemetry. Returns at once; the receipt tells when the batch is durable. An error
+    /// means that nothing of the batch was taken.
+    fn submit(&self, batch: Vec<Message>) -> Result<Receipt, SubmitError>;
+
+    /// Reads the twin as the identity sees it: `{"desired":{…},"reported":{…}}` with `$version`s.
+    fn twin(&self) -> impl Future<Output = Result<Value, Fault>> + Send;
+
+    /// Merges into the reported properties; gives their new `$version`, or none where it is not
+    /// known yet (an edge hub that will sync later).
+    fn report(
+        &self,
+        patch: Object,
+        expected: Option<u64>,
+    ) -> impl Future<Output = Result<Option<u64>, Fault>> + Send;
+
+    /// The subscriptions are now these. Resolves when they are stored (CleanSession 0).
+    fn subscribed(&self, subscriptions: Subscriptions) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// The identity answers a direct method. Unknown and late calls are ignored.
+    fn method_answer(&self, call: Uuid, response: MethodResponse);
+
+    /// The identity settles a delivery. Resolves when that is durable.
+    fn settle(&self, lock: Uuid, outcome: Settlement) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// The connection is gone. `graceful` when the identity said so itself.
+    fn close(&self, graceful: bool) -> impl Future<Output = ()> + Send;
+}
+
+/// What an identity listens to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Subscriptions {
+    /// Every granted filter with its QoS, in the order of the filters.
+    pub filters: Vec<(String, u8)>,
+    /// Whether it takes cloud-to-device messages.
+    pub cloud_to_device: bool,
+    /// Whether it takes direct methods.
+    pub methods: bool,
+    /// Whether it takes changes of desired properties.
+    pub desired: bool,
+    /// Whether it takes messages to its inputs.
+    pub inputs: bool,
+}
+
+/// How a delivery is settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settlement {
+    /// Done with it.
+    Complete,
+    /// Give it again.
+    Abandon,
+    /// Never give it again.
+    Reject,
+}
+
+/// Why telemetry is not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubmitError {
+    /// The queue is full; try again when earlier receipts are through. The gateway stops reading.
+    #[error("too many messages wait for the disk")]
+    Busy,
+    /// The store refuses now, or failed to make it durable; the sender must send again.
+    #[error("cannot store messages: {0}")]
+    Unavailable(String),
+}
+
+/// Tells when a batch is durable.
+#[derive(Clone)]
+pub enum Receipt {
+    /// It is already, or nothing had to be stored.
+    Done,
+    /// When the journal has it.
+    Journal(journal::Receipt),
+}
+
+impl Receipt {
+    /// Whether the batch is durable; none while that is open.
+    pub fn poll_ready(&self) -> Option<Result<(), SubmitError>> {
+        match self {
+            Self::Done => Some(Ok(())),
+            Self::Journal(receipt) => receipt.poll_ready().map(|result| result.map_err(SubmitError::from)),
+        }
+    }
+
+    /// Resolves when the batch is durable, or when it is certain that it is not.
+    pub async fn wait(&self) -> Result<(), SubmitError> {
+        match self {
+            Self::Done => Ok(()),
+            Self::Journal(receipt) => receipt.wait().await.map_err(SubmitError::from),
+        }
+    }
+}
+
+impl From<journal::AppendError> for SubmitError {
+    fn from(error: journal::AppendError) -> Self {
+        match error {
+            journal::AppendError::Full => Self::Busy,
+            other => Self::Unavailable(other.to_string()),
+        }
+    }
+}
