@@ -1,0 +1,65 @@
+use std::task::Poll;
+
+use futures_util::poll;
+
+use super::*;
+
+fn noon() -> Timestamp {
+    "2026-11-23T12:00:00Z".parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_manual_clock_wakes_only_the_sleepers_that_it_passes() {
+    let clock = Clock::manual(noon());
+    let mut short = Box::pin(clock.sleep(Duration::from_secs(5)));
+    let mut long = Box::pin(clock.sleep(Duration::from_secs(6)));
+    assert_eq!(poll!(short.as_mut()), Poll::Pending);
+    assert_eq!(poll!(long.as_mut()), Poll::Pending);
+    assert_eq!(clock.sleepers(), 2);
+
+    clock.advance(Duration::from_secs(5));
+    assert_eq!(poll!(short.as_mut()), Poll::Ready(()));
+    assert_eq!(poll!(long.as_mut()), Poll::Pending);
+    assert_eq!(clock.wall(), "2026-11-23T12:00:05Z".parse().unwrap());
+}
+
+#[tokio::test]
+async fn a_timeout_gives_up_at_its_deadline() {
+    let clock = Clock::manual(noon());
+    let mut work = Box::pin(clock.timeout(Duration::from_secs(1), std::future::pending::<()>()));
+    assert_eq!(poll!(work.as_mut()), Poll::Pending);
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(poll!(work.as_mut()), Poll::Ready(Err(Elapsed)));
+    let done = clock.timeout(Duration::ZERO, std::future::ready(7)).await;
+    assert_eq!(done, Ok(7));
+}
+
+#[test]
+fn a_wall_jump_leaves_the_monotonic_time_alone() {
+    let clock = Clock::manual(noon());
+    clock.advance(Duration::from_secs(10));
+    clock.set_wall("2020-01-01T00:00:00Z".parse().unwrap());
+    assert_eq!(clock.now(), Mono::ZERO + Duration::from_secs(10));
+    assert_eq!(clock.wall(), "2020-01-01T00:00:00Z".parse().unwrap());
+}
+
+#[test]
+fn the_wall_is_not_trusted_before_2024_or_before_a_moment_that_has_been() {
+    let clock = Clock::manual("1970-01-01T00:00:10Z".parse().unwrap());
+    assert!(!clock.wall_is_trusted());
+    clock.set_wall(noon());
+    assert!(clock.wall_is_trusted());
+    clock.not_before(noon() + Duration::from_secs(60));
+    clock.not_before(noon());
+    assert!(!clock.wall_is_trusted());
+    clock.advance(Duration::from_secs(60));
+    assert!(clock.wall_is_trusted());
+}
+
+#[tokio::test]
+async fn the_system_clock_goes_forward() {
+    let clock = Clock::system();
+    let before = clock.now();
+    clock.sleep(Duration::from_millis(2)).await;
+    assert!(clock.now() - before >= Duration::from_millis(2));
+}
