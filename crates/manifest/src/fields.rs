@@ -61,6 +61,11 @@ impl<'a> Fields<'a> {
             .map(|(name, value)| (name.as_str(), value))
     }
 
+    /// All properties as they stand.
+    pub(crate) fn raw_entries(&self) -> impl Iterator<Item = (&'a str, &'a Value)> + use<'a> {
+        self.object.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
     /// A property: the exact name wins over one in another case.
     pub(crate) fn get(&self, name: &str) -> Option<&'a Value> {
         let found = self.object.get(name).or_else(|| {
