@@ -11,6 +11,8 @@ pub mod connect;
 pub mod connection_string;
 pub mod etag;
 pub mod percent;
+pub mod rest;
 pub mod sas;
+pub mod status;
 pub mod time;
 pub mod topic;

@@ -293,7 +293,7 @@ fn strip_port(host: &str) -> &str {
 
 /// Words stand at even places (`devices/{d}/modules/{m}`) and are compared without case.
 fn segment_matches(granted: &str, asked: &str, index: usize, ids: IdMatch) -> bool {
-    if index % 2 == 0 || ids == IdMatch::IgnoreCase {
+    if index.is_multiple_of(2) || ids == IdMatch::IgnoreCase {
         granted.eq_ignore_ascii_case(asked)
     } else {
         granted == asked
