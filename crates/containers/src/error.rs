@@ -32,6 +32,16 @@ pub enum RuntimeError {
         /// Which key, and what is wrong with it.
         what: String,
     },
+    /// The createOptions ask for power over the machine that local policy denies.
+    #[error(
+        "module {name} is refused: {keys} needs allow_elevated_docker_permissions = true in config.toml"
+    )]
+    Elevated {
+        /// The module's name.
+        name: String,
+        /// The keys in createOptions.
+        keys: String,
+    },
     /// The image is not here and may not or cannot be pulled.
     #[error("image {image}: {what}")]
     ImageUnavailable {
@@ -39,6 +49,14 @@ pub enum RuntimeError {
         image: String,
         /// Why, and what to do.
         what: String,
+    },
+    /// The engine's address is not one that we can speak to.
+    #[error(
+        "container engine {uri:?} cannot be used: give an address like unix:///var/run/docker.sock"
+    )]
+    EngineUri {
+        /// The address as given.
+        uri: String,
     },
     /// The engine cannot be reached.
     #[error(

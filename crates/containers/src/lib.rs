@@ -10,6 +10,7 @@
 //! ask is the daemon's. Specification: `edge-runtime.md` §1.4–1.6, 2.1, 2.4.
 
 mod catalogue;
+mod docker;
 mod error;
 mod logs;
 mod name;
@@ -19,6 +20,7 @@ mod spec;
 mod state;
 
 pub use catalogue::{Builtin, Catalogue, Resolved};
+pub use docker::{AddressRange, DockerRuntime, DockerSettings, NetworkSettings};
 pub use error::{BoxError, RuntimeError};
 pub use logs::{LogFrame, LogOptions, LogSource, LogStream};
 pub use name::{InvalidModuleName, ModuleName};

@@ -35,6 +35,9 @@ pub trait ModuleRuntime: Send + Sync + 'static {
     /// One module; `NotFound` when it isn't there or is somebody else's.
     fn get<'a>(&'a self, name: &'a ModuleName) -> BoxFuture<'a, ModuleState>;
 
+    /// Whether an image is on this machine (or built in).
+    fn has_image<'a>(&'a self, image: &'a ImageReference) -> BoxFuture<'a, bool>;
+
     /// Gets an image, unless the catalogue has it built in. Slow; may be dropped.
     fn pull<'a>(
         &'a self,

@@ -1,0 +1,409 @@
+//! Modules as containers of Docker, or of podman through its Docker API.
+//!
+//! Conventions: `edge-runtime.md` §1.6. Only containers with the ownership label
+//! are seen or touched. Images are pulled only by [`ModuleRuntime::pull`], and
+//! built-in ones never.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bollard::container::LogOutput;
+use bollard::models::{ContainerCreateBody, ContainerInspectResponse, EventMessage};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, EventsOptionsBuilder, InspectContainerOptions,
+    ListContainersOptionsBuilder, LogsOptions, RemoveContainerOptionsBuilder,
+    RestartContainerOptionsBuilder, StartContainerOptions, StopContainerOptionsBuilder,
+};
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use crate::{
+    Builtin, Catalogue, EngineInfo, EventStream, ImageReference, LogFrame, LogOptions, LogSource,
+    LogStream, ModuleEvent, ModuleEventKind, ModuleName, ModuleRuntime, ModuleSpec, ModuleState,
+    Notice, RegistryAuth, Resolved, RuntimeError, RuntimeKind,
+};
+
+mod create;
+mod engine;
+mod found;
+mod network;
+mod options;
+mod peers;
+mod policy;
+mod pull;
+
+pub(crate) use engine::Engine;
+pub use network::{AddressRange, NetworkSettings};
+
+use crate::runtime::BoxFuture;
+use network::ModuleNetwork;
+
+/// How to run modules on an engine.
+#[derive(Clone, Debug)]
+pub struct DockerSettings {
+    /// The engine's address: `unix:///var/run/docker.sock`.
+    pub uri: String,
+    /// The modules' network.
+    pub network: NetworkSettings,
+    /// `allow_elevated_docker_permissions`: whether createOptions may ask for
+    /// power over the machine.
+    pub allow_elevated: bool,
+    /// Paths that no module may bind unless elevated permissions are allowed,
+    /// such as the daemon's data directory.
+    pub protected_paths: Vec<PathBuf>,
+    /// Images that are built in.
+    pub catalogue: Catalogue,
+}
+
+/// Modules as containers.
+pub struct DockerRuntime {
+    engine: Engine,
+    network: ModuleNetwork,
+    allow_elevated: bool,
+    protected_paths: Vec<PathBuf>,
+    catalogue: Catalogue,
+}
+
+impl DockerRuntime {
+    /// Connects to the engine and makes the module network.
+    pub async fn connect(settings: DockerSettings) -> Result<Self, RuntimeError> {
+        let engine = Engine::connect(&settings.uri).await?;
+        let mut protected_paths = settings.protected_paths;
+        protected_paths.extend(settings.uri.strip_prefix("unix://").map(PathBuf::from));
+        let runtime = Self {
+            engine,
+            network: ModuleNetwork::new(settings.network),
+            allow_elevated: settings.allow_elevated,
+            protected_paths,
+            catalogue: settings.catalogue,
+        };
+        runtime.network.ensure(&runtime.engine).await?;
+        Ok(runtime)
+    }
+
+    /// The machine's address on the modules' network, where containers reach
+    /// what listens on the host.
+    pub async fn network_gateway(&self) -> Result<Option<IpAddr>, RuntimeError> {
+        self.network.gateway(&self.engine).await
+    }
+
+    async fn create_module(&self, spec: &ModuleSpec) -> Result<Vec<Notice>, RuntimeError> {
+        let builtin = self.builtin(&spec.image);
+        let image =
+            builtin.map_or_else(|| spec.image.to_string(), |builtin| builtin.image.to_string());
+        if let Some(digest) = &spec.digest {
+            self.check_digest(&image, digest, builtin.is_some()).await?;
+        }
+        let settings = create::Settings {
+            image: &image,
+            default_args: builtin.map_or(&[], |builtin| &builtin.args),
+            network: self.network.name(),
+            allow_elevated: self.allow_elevated,
+            protected: &self.protected_paths,
+        };
+        let (body, mut notices) = create::request(spec, &settings)?;
+        self.network.ensure(&self.engine).await?;
+
+        let options = CreateContainerOptionsBuilder::new().name(spec.name.as_str()).build();
+        let created = self
+            .engine
+            .with_body(body.to_string().into())
+            .create_container(Some(options), ContainerCreateBody::default())
+            .await
+            .map_err(|source| self.create_error(spec, &image, source))?;
+        notices.extend(created.warnings.into_iter().map(|text| Notice::EngineWarning { text }));
+        for notice in &notices {
+            tracing::warn!(module = %spec.name, "{notice}");
+        }
+        Ok(notices)
+    }
+
+    fn create_error(
+        &self,
+        spec: &ModuleSpec,
+        image: &str,
+        source: bollard::errors::Error,
+    ) -> RuntimeError {
+        match self.engine.error(source) {
+            RuntimeError::Engine { status: 404, message } if message.contains("mage") => {
+                RuntimeError::ImageUnavailable {
+                    image: image.to_owned(),
+                    what: "is not on this machine: pull it first, or check imagePullPolicy"
+                        .to_owned(),
+                }
+            }
+            RuntimeError::Engine { status: 409, .. } => RuntimeError::Conflict {
+                what: format!(
+                    "a container named {} exists already: remove or rename it first",
+                    spec.name
+                ),
+            },
+            error => error,
+        }
+    }
+
+    /// The container of a module; `NotFound` when it is somebody else's, so that
+    /// nothing of theirs is ever touched.
+    async fn owned(&self, name: &ModuleName) -> Result<ContainerInspectResponse, RuntimeError> {
+        let not_found = || RuntimeError::NotFound { name: name.to_string() };
+        let found = self
+            .engine
+            .docker()
+            .inspect_container(name.as_str(), None::<InspectContainerOptions>)
+            .await
+            .map_err(|source| match self.engine.error(source) {
+                RuntimeError::Engine { status: 404, .. } => not_found(),
+                error => error,
+            })?;
+        let labels = found.config.as_ref().and_then(|config| config.labels.as_ref());
+        // The engine also finds containers by the beginning of their id.
+        let has_name =
+            found.name.as_deref().map(|name| name.trim_start_matches('/')) == Some(name.as_str());
+        if has_name && found::is_owned(labels) { Ok(found) } else { Err(not_found()) }
+    }
+
+    async fn owned_id(&self, name: &ModuleName) -> Result<String, RuntimeError> {
+        let found = self.owned(name).await?;
+        found.id.ok_or_else(|| RuntimeError::EngineProtocol {
+            what: format!("container engine gives no id for container {name}"),
+            source: None,
+        })
+    }
+
+    async fn all(&self) -> Result<Vec<ModuleState>, RuntimeError> {
+        let filters =
+            [("label", vec![format!("{}={}", create::LABEL_OWNER, create::OWNER)])].into();
+        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+        let found = self
+            .engine
+            .docker()
+            .list_containers(Some(options))
+            .await
+            .map_err(|source| self.engine.error(source))?;
+        let names = found.into_iter().filter_map(|summary| {
+            let name = summary.names?.into_iter().next()?;
+            name.trim_start_matches('/').parse::<ModuleName>().ok()
+        });
+        let states: Vec<Option<ModuleState>> = stream::iter(names)
+            .map(|name| async move {
+                match self.owned(&name).await {
+                    Ok(found) => Ok(Some(found::module_state(name, found))),
+                    // Removed since it was listed.
+                    Err(error) if error.is_not_found() => Ok(None),
+                    Err(error) => Err(error),
+                }
+            })
+            .buffered(INSPECTS_AT_ONCE)
+            .try_collect()
+            .await?;
+        let mut states: Vec<ModuleState> = states.into_iter().flatten().collect();
+        states.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(states)
+    }
+
+    async fn engine_info(&self) -> Result<EngineInfo, RuntimeError> {
+        let version =
+            self.engine.docker().version().await.map_err(|source| self.engine.error(source))?;
+        let info = self.engine.docker().info().await.map_err(|source| self.engine.error(source))?;
+        let components = version.components.unwrap_or_default();
+        let is_podman = components.iter().any(|component| component.name.starts_with("Podman"));
+        Ok(EngineInfo {
+            name: if is_podman { "podman" } else { "docker" }.to_owned(),
+            version: version.version.unwrap_or_default(),
+            api_version: Some(self.engine.api_version()),
+            os_type: info.os_type.or(version.os).unwrap_or_default(),
+            architecture: info.architecture.unwrap_or_default(),
+            kernel: info.kernel_version.unwrap_or_default(),
+            operating_system: info.operating_system.unwrap_or_default(),
+            cpus: info.ncpu.and_then(|count| u64::try_from(count).ok()).unwrap_or_default(),
+            memory_bytes: info
+                .mem_total
+                .and_then(|size| u64::try_from(size).ok())
+                .unwrap_or_default(),
+            log_driver: info.logging_driver,
+            data_root: info.docker_root_dir,
+        })
+    }
+
+    fn builtin(&self, image: &ImageReference) -> Option<&Builtin> {
+        match self.catalogue.resolve(image) {
+            Resolved::Builtin(builtin) => Some(builtin),
+            Resolved::Remote => None,
+        }
+    }
+}
+
+impl ModuleRuntime for DockerRuntime {
+    fn kind(&self) -> RuntimeKind {
+        RuntimeKind::Docker
+    }
+
+    fn info(&self) -> BoxFuture<'_, EngineInfo> {
+        Box::pin(self.engine_info())
+    }
+
+    fn list(&self) -> BoxFuture<'_, Vec<ModuleState>> {
+        Box::pin(self.all())
+    }
+
+    fn get<'a>(&'a self, name: &'a ModuleName) -> BoxFuture<'a, ModuleState> {
+        Box::pin(async move { Ok(found::module_state(name.clone(), self.owned(name).await?)) })
+    }
+
+    fn has_image<'a>(&'a self, image: &'a ImageReference) -> BoxFuture<'a, bool> {
+        Box::pin(async move {
+            let image = self.builtin(image).map_or(image, |builtin| &builtin.image);
+            Ok(self.inspect_image(&image.to_string()).await?.is_some())
+        })
+    }
+
+    fn pull<'a>(
+        &'a self,
+        image: &'a ImageReference,
+        auth: Option<&'a RegistryAuth>,
+    ) -> BoxFuture<'a, ()> {
+        Box::pin(self.pull_image(image, auth))
+    }
+
+    fn create<'a>(&'a self, spec: &'a ModuleSpec) -> BoxFuture<'a, Vec<Notice>> {
+        Box::pin(self.create_module(spec))
+    }
+
+    fn start<'a>(&'a self, name: &'a ModuleName) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let id = self.owned_id(name).await?;
+            // 304, already started, is no error to bollard.
+            let started =
+                self.engine.docker().start_container(&id, None::<StartContainerOptions>).await;
+            started.map_err(|source| self.engine.error(source))
+        })
+    }
+
+    fn stop<'a>(&'a self, name: &'a ModuleName, grace: Duration) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let id = self.owned_id(name).await?;
+            let options = StopContainerOptionsBuilder::new().t(whole_seconds(grace)).build();
+            let stopped = self.engine.patient(grace).stop_container(&id, Some(options)).await;
+            stopped.map_err(|source| self.engine.error(source))
+        })
+    }
+
+    fn restart<'a>(&'a self, name: &'a ModuleName, grace: Duration) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let id = self.owned_id(name).await?;
+            let options = RestartContainerOptionsBuilder::new().t(whole_seconds(grace)).build();
+            let restarted = self.engine.patient(grace).restart_container(&id, Some(options)).await;
+            restarted.map_err(|source| self.engine.error(source))
+        })
+    }
+
+    fn remove<'a>(&'a self, name: &'a ModuleName) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let id = match self.owned_id(name).await {
+                Ok(id) => id,
+                Err(error) if error.is_not_found() => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            let options = RemoveContainerOptionsBuilder::new().force(true).v(false).build();
+            let removed = self.engine.docker().remove_container(&id, Some(options)).await;
+            match removed.map_err(|source| self.engine.error(source)) {
+                // Somebody else was faster.
+                Err(RuntimeError::Engine { status: 404, .. }) => Ok(()),
+                other => other,
+            }
+        })
+    }
+
+    fn logs<'a>(&'a self, name: &'a ModuleName, options: LogOptions) -> BoxFuture<'a, LogStream> {
+        Box::pin(async move {
+            let id = self.owned_id(name).await?;
+            let engine = self.engine.clone();
+            let frames = engine
+                .with_query(log_query(&options))
+                .logs(&id, Some(LogsOptions { stdout: true, ..Default::default() }))
+                .map(move |frame| frame.map(log_frame).map_err(|source| engine.error(source)));
+            Ok(Box::pin(frames) as LogStream)
+        })
+    }
+
+    fn contains_process<'a>(&'a self, name: &'a ModuleName, pid: u32) -> BoxFuture<'a, bool> {
+        Box::pin(async move {
+            let id = match self.owned_id(name).await {
+                Ok(id) => id,
+                Err(error) if error.is_not_found() => return Ok(false),
+                Err(error) => return Err(error),
+            };
+            peers::is_in_container(&self.engine, &id, pid).await
+        })
+    }
+
+    fn events(&self) -> BoxFuture<'_, EventStream> {
+        Box::pin(async move {
+            let filters = [
+                ("type", vec!["container".to_owned()]),
+                ("label", vec![format!("{}={}", create::LABEL_OWNER, create::OWNER)]),
+                ("event", ["start", "die", "destroy"].map(str::to_owned).to_vec()),
+            ]
+            .into();
+            let options = EventsOptionsBuilder::new().filters(&filters).build();
+            let engine = self.engine.clone();
+            let events = engine.docker().events(Some(options)).filter_map(move |event| {
+                let event =
+                    event.map_err(|source| engine.error(source)).map(module_event).transpose();
+                std::future::ready(event)
+            });
+            Ok(Box::pin(events) as EventStream)
+        })
+    }
+}
+
+fn log_frame(output: LogOutput) -> LogFrame {
+    match output {
+        LogOutput::StdErr { message } => LogFrame { source: LogSource::Stderr, bytes: message },
+        LogOutput::StdOut { message }
+        | LogOutput::StdIn { message }
+        | LogOutput::Console { message } => LogFrame { source: LogSource::Stdout, bytes: message },
+    }
+}
+
+/// The engine takes times as seconds with nine decimals.
+fn log_query(options: &LogOptions) -> String {
+    let mut query = format!(
+        "stdout=true&stderr=true&follow={}&timestamps={}&tail={}",
+        options.follow,
+        options.timestamps,
+        options.tail.map_or_else(|| "all".to_owned(), |lines| lines.to_string()),
+    );
+    for (key, time) in [("since", options.since), ("until", options.until)] {
+        // Before 1970 is no bound; the engine's parser takes no sign there.
+        if let Some(nanos) = time.map(|time| time.as_nanosecond().max(0)) {
+            query.push_str(&format!(
+                "&{key}={}.{:09}",
+                nanos / NANOS_PER_SECOND,
+                nanos % NANOS_PER_SECOND
+            ));
+        }
+    }
+    query
+}
+
+fn module_event(message: EventMessage) -> Option<ModuleEvent> {
+    let kind = match message.action.as_deref() {
+        Some("start") => ModuleEventKind::Started,
+        Some("die") => ModuleEventKind::Ended,
+        Some("destroy") => ModuleEventKind::Removed,
+        _ => return None,
+    };
+    let name = message.actor?.attributes?.get("name")?.parse().ok()?;
+    Some(ModuleEvent { name, kind })
+}
+
+/// The engine counts in whole seconds; 0 would kill at once.
+fn whole_seconds(grace: Duration) -> i32 {
+    let seconds = grace.as_secs() + u64::from(grace.subsec_nanos() > 0);
+    i32::try_from(seconds).unwrap_or(i32::MAX)
+}
+
+/// Containers inspected at once for a list; the engine serialises much of it.
+const INSPECTS_AT_ONCE: usize = 8;
+const NANOS_PER_SECOND: i128 = 1_000_000_000;
