@@ -293,6 +293,7 @@ impl ServerConnection {
         self.put(&Packet::Connack(Connack { session_present, code: ConnackCode::Accepted }));
         self.state = State::Connected;
         self.last_packet = now;
+        self.has_grace = false;
         self.timers.set(Timer::KeepAlive, now.saturating_add(self.silence_max));
     }
 

@@ -1,5 +1,7 @@
 //! Tests of the `mqtt` crate through its public API.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
 mod arbitrary;
 mod client;
 mod differential;
