@@ -1,6 +1,4 @@
-use std::task::Poll;
-
-use futures_util::poll;
+use futures_util::FutureExt;
 
 use super::*;
 
@@ -13,13 +11,13 @@ async fn a_manual_clock_wakes_only_the_sleepers_that_it_passes() {
     let clock = Clock::manual(noon());
     let mut short = Box::pin(clock.sleep(Duration::from_secs(5)));
     let mut long = Box::pin(clock.sleep(Duration::from_secs(6)));
-    assert_eq!(poll!(short.as_mut()), Poll::Pending);
-    assert_eq!(poll!(long.as_mut()), Poll::Pending);
+    assert_eq!(short.as_mut().now_or_never(), None);
+    assert_eq!(long.as_mut().now_or_never(), None);
     assert_eq!(clock.sleepers(), 2);
 
     clock.advance(Duration::from_secs(5));
-    assert_eq!(poll!(short.as_mut()), Poll::Ready(()));
-    assert_eq!(poll!(long.as_mut()), Poll::Pending);
+    assert_eq!(short.as_mut().now_or_never(), Some(()));
+    assert_eq!(long.as_mut().now_or_never(), None);
     assert_eq!(clock.wall(), "2026-11-23T12:00:05Z".parse().unwrap());
 }
 
@@ -27,9 +25,9 @@ async fn a_manual_clock_wakes_only_the_sleepers_that_it_passes() {
 async fn a_timeout_gives_up_at_its_deadline() {
     let clock = Clock::manual(noon());
     let mut work = Box::pin(clock.timeout(Duration::from_secs(1), std::future::pending::<()>()));
-    assert_eq!(poll!(work.as_mut()), Poll::Pending);
+    assert_eq!(work.as_mut().now_or_never(), None);
     clock.advance(Duration::from_secs(1));
-    assert_eq!(poll!(work.as_mut()), Poll::Ready(Err(Elapsed)));
+    assert_eq!(work.as_mut().now_or_never(), Some(Err(Elapsed)));
     let done = clock.timeout(Duration::ZERO, std::future::ready(7)).await;
     assert_eq!(done, Ok(7));
 }
