@@ -11,6 +11,7 @@ use model::IdentityId;
 mod build;
 mod subscription;
 
+pub use build::device_bound_address;
 pub use subscription::{FilterError, Subscription, filter_matches};
 
 /// The topics of one identity.

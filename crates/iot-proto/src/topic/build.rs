@@ -2,8 +2,8 @@
 //!
 //! Spec: dp §3.5, §3.7, traps 7, 8 and 11.
 
-use model::message::Message;
-use model::message::SystemProperty;
+use model::IdentityId;
+use model::message::{Message, SystemProperty};
 
 use super::{
     DESIRED_PATCH, METHOD_REQUEST, METHOD_RESPONSE, TWIN_GET, TWIN_PATCH_REPORTED, TWIN_RESPONSE,
@@ -38,7 +38,7 @@ impl TopicSet {
 
     /// The value of `$.to` for a cloud-to-device message: `/devices/{d}/messages/deviceBound`.
     pub fn cloud_to_device_address(&self) -> String {
-        format!("/{}/messages/deviceBound", self.root)
+        device_bound_address(&self.identity)
     }
 
     /// Hub → module: a message for an input. The `/` after the name stands even before an empty
@@ -97,5 +97,16 @@ impl TopicSet {
     /// Identity → hub: it answers a direct method.
     pub fn method_response(status: i32, rid: &str) -> String {
         format!("{METHOD_RESPONSE}{status}/?$rid={rid}")
+    }
+}
+
+/// Where cloud-to-device messages go, `$.to` of theirs:
+/// `/devices/{d}[/modules/{m}]/messages/deviceBound`.
+pub fn device_bound_address(identity: &IdentityId) -> String {
+    match &identity.module {
+        None => format!("/devices/{}/messages/deviceBound", identity.device),
+        Some(module) => {
+            format!("/devices/{}/modules/{module}/messages/deviceBound", identity.device)
+        }
     }
 }
