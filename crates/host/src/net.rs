@@ -11,8 +11,11 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use tokio::net::TcpSocket;
 pub use tokio::net::{TcpStream, UnixStream};
 
+mod passed;
 mod unix;
 
+pub(crate) use self::passed::pack;
+pub use self::passed::{PASSED_LISTENERS_MAX, passed_listeners};
 pub use self::unix::{PeerCredentials, UnixListener, connect_unix, listen_unix, peer_credentials};
 
 /// Connections that may wait to be accepted; the kernel cuts it to its own
@@ -175,12 +178,14 @@ pub async fn connect(host: &str, port: u16, limit: Duration) -> Result<TcpStream
     }
 }
 
-/// Tries the addresses in turn. Each but the last gets its share of the time, so
+/// Tries the addresses in turn. Each gets its share of the time that is left, so
 /// that one that swallows packets does not use up all of it.
 async fn connect_any(addresses: &[SocketAddr], limit: Duration) -> io::Result<TcpStream> {
-    let share = limit / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
+    let end = tokio::time::Instant::now() + limit;
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for &address in addresses {
+    for (index, &address) in addresses.iter().enumerate() {
+        let left = end.duration_since(tokio::time::Instant::now());
+        let share = left / u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
         match tokio::time::timeout(share, connect_one(address)).await {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) => last = error,

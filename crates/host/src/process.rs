@@ -16,6 +16,8 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 pub use tokio::process::{ChildStderr, ChildStdout};
 
+use crate::net::{self, TcpListener};
+
 mod family;
 mod spawner;
 
@@ -83,12 +85,30 @@ impl Program {
 
     /// Starts it, with its outputs piped and its input empty.
     pub async fn spawn(self) -> Result<Child, SpawnError> {
-        let path = self.path.clone();
-        let spawned = match spawner::spawn(self.command()).await {
+        self.spawn_with(Stdio::null()).await
+    }
+
+    /// Starts it like [`Program::spawn`], with listening sockets that it takes
+    /// over by [`crate::net::passed_listeners`]. They stay open here too, to be
+    /// passed again when it is restarted.
+    pub async fn spawn_with_listeners(
+        self,
+        listeners: &[(&str, &TcpListener)],
+    ) -> Result<Child, SpawnError> {
+        match net::pack(listeners) {
+            Ok(packet) => self.spawn_with(packet.into()).await,
+            Err(source) => Err(SpawnError { program: self.path, source }),
+        }
+    }
+
+    async fn spawn_with(self, input: Stdio) -> Result<Child, SpawnError> {
+        let mut command = self.command();
+        command.stdin(input);
+        let spawned = match spawner::spawn(command).await {
             Ok(child) => Child::new(child),
             Err(error) => Err(error),
         };
-        spawned.map_err(|source| SpawnError { program: path, source })
+        spawned.map_err(|source| SpawnError { program: self.path, source })
     }
 
     fn command(&self) -> Command {
@@ -97,7 +117,6 @@ impl Program {
             .args(&self.args)
             .env_clear()
             .envs(self.env.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         if let Some(cwd) = &self.cwd {
