@@ -232,7 +232,7 @@ async fn on_behalf(
     if credential.parent.as_ref() != Some(&actor.device) {
         return Err(Denied::NotParent { actor: actor.device, target: id.clone() }.into());
     }
-    if chain.levels() > 1 {
+    if chain.ids().len() > 2 {
         return Err(Denied::ChainTooLong.into());
     }
     Ok(Principal {

@@ -71,9 +71,9 @@ pub enum OpenError {
 /// One connection's line to the backend. Calls of one kind come in the order in which the device
 /// sent them; the gateway awaits one `report` before it makes the next.
 pub trait DeviceLink: Send + Sync + 'static {
-    /// Takes telemetry. Returns at once; the receipt tells when the batch is durable. An error
-    /// means that nothing of the batch was taken.
-    fn submit(&self, batch: Vec<Message>) -> Result<Receipt, SubmitError>;
+    /// Takes telemetry: empties the batch and returns at once; the receipt tells when it is durable.
+    /// On an error nothing was taken, and the batch is as it was.
+    fn submit(&self, batch: &mut Vec<Message>) -> Result<Receipt, SubmitError>;
 
     /// Reads the twin as the identity sees it: `{"desired":{…},"reported":{…}}` with `$version`s.
     fn twin(&self) -> impl Future<Output = Result<Value, Fault>> + Send;
@@ -86,7 +86,8 @@ pub trait DeviceLink: Send + Sync + 'static {
         expected: Option<u64>,
     ) -> impl Future<Output = Result<Option<u64>, Fault>> + Send;
 
-    /// The subscriptions are now these. Resolves when they are stored (CleanSession 0).
+    /// The subscriptions are now these. Resolves when they are stored (CleanSession 0, unless they
+    /// came from the store).
     fn subscribed(&self, subscriptions: Subscriptions) -> impl Future<Output = Result<(), Fault>> + Send;
 
     /// The identity answers a direct method. Unknown and late calls are ignored.
@@ -112,6 +113,8 @@ pub struct Subscriptions {
     pub desired: bool,
     /// Whether it takes messages to its inputs.
     pub inputs: bool,
+    /// Whether they were read from the stored session just now.
+    pub restored: bool,
 }
 
 /// How a delivery is settled.

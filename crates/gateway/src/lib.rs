@@ -15,4 +15,7 @@
 
 pub mod auth;
 pub mod backend;
+pub mod http;
+pub mod listener;
+pub mod mqtt;
 pub mod session;

@@ -1,6 +1,7 @@
 //! From the backend to a connected identity: a bounded handle.
 
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use model::message::Message;
 use model::method::MethodRequest;
@@ -76,9 +77,12 @@ pub struct SessionEnd {
 }
 
 #[derive(Debug, Default)]
-struct CloseCell {
-    reason: Mutex<Option<CloseReason>>,
-    notify: tokio::sync::Notify,
+struct CloseCell(Mutex<CloseState>);
+
+#[derive(Debug, Default)]
+struct CloseState {
+    reason: Option<CloseReason>,
+    waker: Option<Waker>,
 }
 
 /// The session is over; what was sent did not reach it.
@@ -97,7 +101,7 @@ impl DeviceSession {
     /// Hands something to the identity. A full queue closes the session: a backend never waits for
     /// a slow reader, and nothing is dropped silently.
     pub fn send(&self, downlink: Downlink) -> Result<(), SessionGone> {
-        if self.close.reason.lock().is_some() {
+        if self.close.0.lock().reason.is_some() {
             return Err(SessionGone);
         }
         match self.queue.try_send(downlink) {
@@ -112,8 +116,14 @@ impl DeviceSession {
 
     /// Ends the session. The first reason stays.
     pub fn close(&self, reason: CloseReason) {
-        self.close.reason.lock().get_or_insert(reason);
-        self.close.notify.notify_one();
+        let waker = {
+            let mut state = self.close.0.lock();
+            state.reason.get_or_insert(reason);
+            state.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 
     /// Whether both handles are of the same session.
@@ -123,19 +133,27 @@ impl DeviceSession {
 }
 
 impl SessionEnd {
+    /// Ready when the session shall end.
+    pub fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        let mut state = self.close.0.lock();
+        if let Some(reason) = state.reason {
+            return Poll::Ready(reason);
+        }
+        match &mut state.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+
     /// Resolves when the session shall end.
     pub async fn closed(&self) -> CloseReason {
-        loop {
-            if let Some(reason) = self.close_reason() {
-                return reason;
-            }
-            self.close.notify.notified().await;
-        }
+        std::future::poll_fn(|cx| self.poll_closed(cx)).await
     }
 
     /// Why the session shall end, if it shall.
     pub fn close_reason(&self) -> Option<CloseReason> {
-        *self.close.reason.lock()
+        self.close.0.lock().reason
     }
 }
 

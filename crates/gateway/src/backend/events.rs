@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use iot_proto::rest::EventStart;
 use jiff::Timestamp;
 use model::message::Message;
 use model::{Fault, GenerationId, IdentityId};
@@ -15,26 +16,13 @@ pub trait EventsBackend: Send + Sync + 'static {
     fn partitions(&self) -> Result<Vec<Partition>, Fault>;
 
     /// Reads a partition from a place on.
-    fn read(&self, partition: u32, from: From) -> Result<Self::Reader, Fault>;
+    fn read(&self, partition: u32, from: EventStart) -> Result<Self::Reader, Fault>;
 }
 
 /// Reads a partition in order.
 pub trait EventReader: Send + 'static {
     /// The next events. With `wait` it waits for at least one; without, nothing means the end.
     fn next(&mut self, limit: usize, wait: bool) -> impl Future<Output = Result<Vec<Event>, Fault>> + Send;
-}
-
-/// Where to begin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum From {
-    /// At the oldest event.
-    Start,
-    /// After the newest event.
-    End,
-    /// At this sequence number.
-    Sequence(u64),
-    /// At the first event enqueued at or after this time.
-    Time(Timestamp),
 }
 
 /// What a partition holds.

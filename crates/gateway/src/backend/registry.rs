@@ -2,9 +2,11 @@
 
 use std::future::Future;
 
-use jiff::Timestamp;
+use iot_proto::payload::Activity;
+use iot_proto::payload::device::DeviceWrite;
+use iot_proto::payload::module::ModuleWrite;
 use model::id::Precondition;
-use model::identity::{DeviceIdentity, ModuleIdentity, Status};
+use model::identity::{DeviceIdentity, ModuleIdentity};
 use model::{DeviceId, Fault, IdentityId};
 
 /// The identity registry as the service API shows it.
@@ -18,7 +20,8 @@ pub trait RegistryBackend: Send + Sync + 'static {
     /// Creates or changes a device.
     fn put_device(
         &self,
-        device: DeviceInput,
+        id: &DeviceId,
+        device: DeviceWrite,
         precondition: Precondition,
     ) -> impl Future<Output = Result<Device, Fault>> + Send;
 
@@ -38,7 +41,8 @@ pub trait RegistryBackend: Send + Sync + 'static {
     /// Creates or changes a module.
     fn put_module(
         &self,
-        module: ModuleInput,
+        id: &IdentityId,
+        module: ModuleWrite,
         precondition: Precondition,
     ) -> impl Future<Output = Result<Module, Fault>> + Send;
 
@@ -87,63 +91,6 @@ pub struct Module {
     pub identity: ModuleIdentity,
     /// Its connection.
     pub activity: Activity,
-}
-
-/// What is known of a connection.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Activity {
-    /// Whether it is there.
-    pub connected: bool,
-    /// When that changed.
-    pub connected_updated: Option<Timestamp>,
-    /// When the identity was last heard of.
-    pub last_activity: Option<Timestamp>,
-}
-
-/// What a back end writes of a device; what it leaves out stays, or gets its default on create.
-#[derive(Debug, Clone)]
-pub struct DeviceInput {
-    /// Which.
-    pub id: DeviceId,
-    /// Whether it may connect.
-    pub status: Option<Status>,
-    /// Why.
-    pub status_reason: Option<String>,
-    /// How it proves itself.
-    pub authentication: AuthenticationInput,
-    /// Whether it runs the edge runtime.
-    pub edge: Option<bool>,
-    /// The scope, which for a leaf names its parent; the empty text removes it.
-    pub scope: Option<String>,
-    /// The scopes of its parents.
-    pub parent_scopes: Option<Vec<String>>,
-}
-
-/// What a back end writes of a module.
-#[derive(Debug, Clone)]
-pub struct ModuleInput {
-    /// Which.
-    pub id: IdentityId,
-    /// Who manages it.
-    pub managed_by: Option<String>,
-    /// How it proves itself.
-    pub authentication: AuthenticationInput,
-}
-
-/// How an identity shall prove itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AuthenticationInput {
-    /// Not said, or keys without texts: keep what is stored; on create make two keys.
-    Keep,
-    /// These keys.
-    Keys {
-        /// Base64 of 16 to 64 bytes.
-        primary: String,
-        /// Base64 of 16 to 64 bytes.
-        secondary: String,
-    },
-    /// Another way, which has no keys.
-    Other(model::identity::Authentication),
 }
 
 /// Counts of the registry and of connections.

@@ -1,0 +1,250 @@
+//! A running hub: stores, backend, heads and listeners put together.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use gateway::{http, listener, mqtt};
+use host::clock::Clock;
+use host::metrics::Metrics;
+use host::net::{self, NetError, TcpListener};
+use host::signals::Shutdown;
+use host::tls::{ServerTls, TlsError};
+use hub::Hub;
+use store::policies::Policy;
+use store::{StoreError, Stores, embedded};
+use tokio::task::JoinSet;
+
+use super::certificates::{self, Certificates, CertificatesError};
+use super::operations::{self, Ready};
+use crate::settings::SettingsError;
+use crate::settings::hub::HubSettings;
+
+/// Why a hub does not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HubError {
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    #[error("cannot use the data directory {path}")]
+    DataDir {
+        path: String,
+        #[source]
+        source: host::fs::FsError,
+    },
+    #[error(transparent)]
+    Certificates(#[from] CertificatesError),
+    #[error("cannot use the server certificate")]
+    Tls(#[from] TlsError),
+    #[error("cannot open the store")]
+    Open(#[from] embedded::OpenError),
+    #[error("cannot prepare the store")]
+    Store(#[from] StoreError),
+    #[error("cannot listen on {address} ({purpose}): {hint}")]
+    Listen {
+        address: SocketAddr,
+        purpose: &'static str,
+        hint: &'static str,
+        #[source]
+        source: NetError,
+    },
+}
+
+/// A hub that is listening.
+pub(crate) struct RunningHub {
+    pub(crate) hub: Hub,
+    pub(crate) policies: Vec<Policy>,
+    /// The CA that clients are to trust; none when the certificate is the operator's own.
+    pub(crate) ca_pem: Option<String>,
+    pub(crate) mqtt_port: u16,
+    pub(crate) https_port: u16,
+    tls: ServerTls,
+    settings: HubSettings,
+    tasks: JoinSet<()>,
+    shutdown: Shutdown,
+}
+
+impl RunningHub {
+    /// Opens the stores and begins to listen. Everything that can be wrong is found out before the
+    /// first connection is taken.
+    pub(crate) async fn start(settings: HubSettings, clock: Clock, shutdown: Shutdown) -> Result<Self, HubError> {
+        let settings = settings.checked()?;
+        let dir = &settings.data_dir;
+        host::fs::create_private_dir(dir)
+            .map_err(|source| HubError::DataDir { path: dir.display().to_string(), source })?;
+        let master = certificates::master_key(dir)?;
+        let store_settings = embedded::Settings {
+            partitions: settings.events.partitions,
+            event_bytes_max: settings.events.retention_bytes,
+            event_age_max: settings.retention_age(),
+            ..embedded::Settings::default()
+        };
+        let (stores, report) = embedded::open(&dir.join("store"), store_settings, master, clock.clone()).await?;
+        report_damage(&report);
+        let policies = hub::policies::ensure_defaults(&stores).await?;
+        let (tls, ca_pem) = tls(&settings, &clock)?;
+        let sockets = Sockets::open(&settings)?;
+        let hub = Self::backend(stores, &settings, &clock);
+        let mut running = Self {
+            hub,
+            policies,
+            ca_pem,
+            mqtt_port: sockets.mqtt_port,
+            https_port: sockets.https_port,
+            tls,
+            settings,
+            tasks: JoinSet::new(),
+            shutdown,
+        };
+        running.serve(sockets, &clock);
+        Ok(running)
+    }
+
+    fn backend(stores: Stores, settings: &HubSettings, clock: &Clock) -> Hub {
+        let hub_settings = hub::Settings { host_names: settings.host_names.clone() };
+        Hub::new(stores, hub_settings, clock.clone())
+    }
+
+    fn serve(&mut self, sockets: Sockets, clock: &Clock) {
+        let backend = Arc::new(self.hub.clone());
+        let mqtt_head = Arc::new(mqtt::Head::new(Arc::clone(&backend), clock.clone(), mqtt::Settings::default()));
+        let http_head = Arc::new(http::Head::new(backend, Arc::clone(&mqtt_head), clock.clone()));
+        for socket in sockets.mqtt {
+            self.serve_mqtt_tls(socket, &mqtt_head, clock);
+        }
+        for socket in sockets.https {
+            let (head, stop) = (Arc::clone(&http_head), self.shutdown.clone());
+            let serve = move |stream, peer| {
+                let (head, stop) = (Arc::clone(&head), stop.clone());
+                async move { head.serve(stream, peer, &stop).await }
+            };
+            self.tasks.spawn(listener::serve_tls(socket, self.tls.clone(), clock.clone(), self.shutdown.clone(), serve));
+        }
+        if let Some(socket) = sockets.mqtt_unencrypted {
+            let (head, stop) = (mqtt_head, self.shutdown.clone());
+            let serve = move |stream, peer| {
+                let (head, stop) = (Arc::clone(&head), stop.clone());
+                async move { head.serve(stream, peer, &stop).await }
+            };
+            self.tasks.spawn(listener::serve_plain(socket, clock.clone(), self.shutdown.clone(), serve));
+        }
+        if let Some(socket) = sockets.operations {
+            let ready = Ready::default();
+            ready.set(true);
+            let metrics = Metrics::new();
+            self.tasks.spawn(operations::serve(socket, metrics, ready, clock.clone(), self.shutdown.clone()));
+        }
+        let (hub, stop) = (self.hub.clone(), self.shutdown.clone());
+        self.tasks.spawn(async move { hub.run(stop).await });
+    }
+
+    fn serve_mqtt_tls(&mut self, socket: TcpListener, head: &Arc<mqtt::Head<Hub>>, clock: &Clock) {
+        let (head, stop) = (Arc::clone(head), self.shutdown.clone());
+        let serve = move |stream, peer| {
+            let (head, stop) = (Arc::clone(&head), stop.clone());
+            async move { head.serve(stream, peer, &stop).await }
+        };
+        self.tasks.spawn(listener::serve_tls(socket, self.tls.clone(), clock.clone(), self.shutdown.clone(), serve));
+    }
+
+    /// The settings it runs with.
+    pub(crate) fn settings(&self) -> &HubSettings {
+        &self.settings
+    }
+
+    /// Reads the certificate again; connections that live keep theirs.
+    pub(crate) fn reload(&self, clock: &Clock) -> Result<(), HubError> {
+        let (chain, key, _) = server_pem(&self.settings, clock)?;
+        self.tls.reload(&chain, &key)?;
+        Ok(())
+    }
+
+    /// Resolves when the shutdown is done and every connection has ended.
+    pub(crate) async fn finished(mut self) {
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+/// Sockets that are bound, before anybody is served.
+struct Sockets {
+    mqtt: Vec<TcpListener>,
+    https: Vec<TcpListener>,
+    operations: Option<TcpListener>,
+    mqtt_unencrypted: Option<TcpListener>,
+    mqtt_port: u16,
+    https_port: u16,
+}
+
+impl Sockets {
+    fn open(settings: &HubSettings) -> Result<Self, HubError> {
+        let listen = &settings.listen;
+        let (mqtt, mqtt_port) = open_all(&listen.addresses, listen.mqtt_port, "MQTT", "listen.mqtt_port")?;
+        let (https, https_port) = open_all(&listen.addresses, listen.https_port, "HTTPS", "listen.https_port")?;
+        let operations =
+            settings.operations()?.map(|address| open(address, "health and metrics", "listen.operations")).transpose()?;
+        let mqtt_unencrypted = settings
+            .mqtt_unencrypted()?
+            .map(|address| open(address, "unencrypted MQTT", "listen.mqtt_unencrypted"))
+            .transpose()?;
+        Ok(Self { mqtt, https, operations, mqtt_unencrypted, mqtt_port, https_port })
+    }
+}
+
+/// One port on every address; port 0 picks one on the first and uses it on the others.
+fn open_all(
+    addresses: &[IpAddr],
+    mut port: u16,
+    purpose: &'static str,
+    setting: &'static str,
+) -> Result<(Vec<TcpListener>, u16), HubError> {
+    let mut listeners = Vec::with_capacity(addresses.len());
+    for (index, address) in addresses.iter().enumerate() {
+        let address = SocketAddr::new(*address, port);
+        match open(address, purpose, setting) {
+            Ok(listener) => {
+                port = listener.local_addr().map_or(port, |bound| bound.port());
+                listeners.push(listener);
+            }
+            // A machine without IPv6 has no ::1; the first address must work.
+            Err(HubError::Listen { source, .. }) if index > 0 && source.is_unavailable() => {
+                tracing::info!(%address, "address is not available here; left out");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((listeners, port))
+}
+
+fn open(address: SocketAddr, purpose: &'static str, setting: &'static str) -> Result<TcpListener, HubError> {
+    net::listen(address).map_err(|source| {
+        let hint = match () {
+            () if source.is_in_use() => "another program has this port; stop it or change the port in the settings",
+            () if source.is_denied() => "ports below 1024 need root or CAP_NET_BIND_SERVICE; or change the port",
+            () => setting,
+        };
+        HubError::Listen { address, purpose, hint, source }
+    })
+}
+
+fn tls(settings: &HubSettings, clock: &Clock) -> Result<(ServerTls, Option<String>), HubError> {
+    let (chain, key, ca) = server_pem(settings, clock)?;
+    Ok((ServerTls::new(&chain, &key)?, ca))
+}
+
+/// Chain, key, and the CA when it is the hub's own.
+fn server_pem(settings: &HubSettings, clock: &Clock) -> Result<(String, String, Option<String>), HubError> {
+    if settings.tls.certificate.as_os_str().is_empty() {
+        let own = certificates::own(&settings.data_dir, &settings.host_names, clock)?;
+        let Certificates { ca_pem, server_chain_pem, server_key_pem } = own;
+        return Ok((server_chain_pem, server_key_pem, Some(ca_pem)));
+    }
+    let read = |path: &std::path::Path| host::fs::read_to_string(path).map_err(CertificatesError::from);
+    Ok((read(&settings.tls.certificate)?, read(&settings.tls.key)?, None))
+}
+
+fn report_damage(report: &embedded::OpenReport) {
+    if report.lost_events > 0 {
+        tracing::warn!(
+            lost = report.lost_events,
+            "events were lost to damage on the disk; check the disk and the log of this start"
+        );
+    }
+}

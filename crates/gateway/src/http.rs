@@ -1,0 +1,164 @@
+//! HTTPS on port 443: the service REST interface, what edge components call, our events route, and
+//! the WebSocket under which MQTT is spoken.
+//!
+//! Routes, bodies and status codes are `iot-proto`'s; what they do is the backend's. Here a request
+//! is authenticated, bounded and translated.
+
+mod answer;
+mod authorize;
+mod events;
+mod resources;
+
+#[cfg(test)]
+mod tests;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::http::Response;
+use bytes::Bytes;
+use host::clock::Clock;
+use host::http::{Incoming, Limits, service_fn};
+use host::signals::Shutdown;
+use host::ws;
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::Request;
+use iot_proto::rest::{self, Query, Route};
+use model::{Fault, FaultKind};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::auth::Identities;
+use crate::backend::DeviceBackend;
+use crate::backend::cloud_to_device::CloudToDeviceBackend;
+use crate::backend::configurations::ConfigurationBackend;
+use crate::backend::events::EventsBackend;
+use crate::backend::methods::MethodBackend;
+use crate::backend::registry::RegistryBackend;
+use crate::backend::twins::TwinBackend;
+use crate::mqtt;
+
+/// A whole hub.
+pub trait ServiceBackend:
+    DeviceBackend
+    + Identities
+    + RegistryBackend
+    + TwinBackend
+    + MethodBackend
+    + ConfigurationBackend
+    + CloudToDeviceBackend
+    + EventsBackend
+{
+}
+
+impl<B> ServiceBackend for B where
+    B: DeviceBackend
+        + Identities
+        + RegistryBackend
+        + TwinBackend
+        + MethodBackend
+        + ConfigurationBackend
+        + CloudToDeviceBackend
+        + EventsBackend
+{
+}
+
+/// An answer's body: whole, or a stream of events.
+pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+/// The HTTP head of a hub. One for all its listeners.
+pub struct Head<B> {
+    backend: Arc<B>,
+    mqtt: Arc<mqtt::Head<B>>,
+    clock: Clock,
+}
+
+/// The largest body: a whole deployment manifest, or a twin with all its sections.
+const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// How long a body may take to arrive.
+const BODY_DEADLINE: Duration = Duration::from_secs(30);
+
+impl<B: ServiceBackend> Head<B> {
+    /// A head for this backend; WebSockets go on to `mqtt`.
+    pub fn new(backend: Arc<B>, mqtt: Arc<mqtt::Head<B>>, clock: Clock) -> Self {
+        Self { backend, mqtt, clock }
+    }
+
+    /// Serves one connection until it ends.
+    pub async fn serve<S>(self: &Arc<Self>, io: S, peer: SocketAddr, shutdown: &Shutdown)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let service = service_fn(|request: Request<Incoming>| {
+            let head = Arc::clone(self);
+            let shutdown = shutdown.clone();
+            async move { Ok::<_, Infallible>(head.handle(request, peer, shutdown).await) }
+        });
+        if let Err(error) = host::http::serve_connection(io, service, Limits::default(), shutdown).await {
+            tracing::debug!(%peer, error = %host::logs::chain(&error), "http connection ended");
+        }
+    }
+
+    async fn handle(
+        self: Arc<Self>,
+        mut request: Request<Incoming>,
+        peer: SocketAddr,
+        shutdown: Shutdown,
+    ) -> Response<Body> {
+        let path = request.uri().path();
+        let asks_to_upgrade = request.headers().contains_key(::http::header::UPGRADE);
+        if asks_to_upgrade && rest::is_websocket_path(path) {
+            return self.websocket(&mut request, peer, shutdown);
+        }
+        let (method, path) = (request.method().clone(), path.to_owned());
+        match self.answer(request, shutdown).await {
+            Ok(response) => response,
+            Err(fault) => {
+                tracing::debug!(%peer, %method, path = ?path, %fault, "request refused");
+                answer::fault(&fault, self.clock.wall())
+            }
+        }
+    }
+
+    async fn answer(&self, request: Request<Incoming>, shutdown: Shutdown) -> Result<Response<Body>, Fault> {
+        let (parts, body) = request.into_parts();
+        let route = Route::parse(&parts.method, parts.uri.path())?;
+        let query = Query::parse(parts.uri.query());
+        query.api_version()?;
+        self.authorize(&route, &parts.headers).await?;
+        let body = host::http::read_body(body, BODY_BYTES_MAX, BODY_DEADLINE).await.map_err(body_fault)?;
+        self.resource(route, &query, &parts.headers, body, shutdown).await
+    }
+
+    /// MQTT in a WebSocket: a byte stream like any other. The upgrade outlives this request, so it
+    /// runs beside it.
+    fn websocket(
+        self: Arc<Self>,
+        request: &mut Request<Incoming>,
+        peer: SocketAddr,
+        shutdown: Shutdown,
+    ) -> Response<Body> {
+        let upgrade = match ws::Upgrade::from_request(request, &["mqtt"]) {
+            Ok(upgrade) => upgrade,
+            Err(refusal) => return answer::plain(refusal.status(), &refusal.to_string()),
+        };
+        let response = upgrade.response::<Body>();
+        tokio::spawn(async move {
+            match upgrade.stream(ws::DEFAULT_MESSAGE_BYTES_MAX).await {
+                Ok(stream) => self.mqtt.serve(stream, peer, &shutdown).await,
+                Err(error) => tracing::debug!(%peer, %error, "websocket upgrade failed"),
+            }
+        });
+        response
+    }
+}
+
+fn body_fault(error: host::http::BodyError) -> Fault {
+    match error {
+        host::http::BodyError::TooLarge { bytes_max } => {
+            Fault::new(FaultKind::MessageTooLarge, format!("the body is longer than {bytes_max} bytes"))
+        }
+        error => Fault::new(FaultKind::IotHubFormatError, error.to_string()),
+    }
+}

@@ -1,0 +1,80 @@
+//! Accepting: one task per connection, TLS within a deadline, an orderly end.
+//!
+//! A stranger costs a socket, a task and the state of a handshake until the deadline
+//! (`security.md` B3). How many there may be is the process's limit of descriptors.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use host::clock::Clock;
+use host::net::{TcpListener, TcpStream};
+use host::signals::Shutdown;
+use host::tls::{ServerStream, ServerTls};
+use tokio::task::JoinSet;
+
+/// A TLS handshake may take this long.
+const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
+/// Connections may take this long to end at a shutdown.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Accepts TLS connections until the shutdown, then waits for the last ones to end.
+pub async fn serve_tls<F, W>(listener: TcpListener, tls: ServerTls, clock: Clock, shutdown: Shutdown, serve: F)
+where
+    F: Fn(ServerStream<TcpStream>, SocketAddr) -> W + Send + Sync + 'static,
+    W: Future<Output = ()> + Send + 'static,
+{
+    let serve = Arc::new(serve);
+    let drain_clock = clock.clone();
+    accept(&listener, &drain_clock, &shutdown, move |stream, peer| {
+        let (tls, clock, serve) = (tls.clone(), clock.clone(), Arc::clone(&serve));
+        async move {
+            match clock.timeout(HANDSHAKE_DEADLINE, tls.accept(stream)).await {
+                Ok(Ok(stream)) => serve(stream, peer).await,
+                Ok(Err(error)) => handshake_failed(peer, &error),
+                Err(_) => tracing::debug!(%peer, "tls handshake took too long"),
+            }
+        }
+    })
+    .await;
+}
+
+/// Accepts connections without TLS: for loopback and tests, never for a network.
+pub async fn serve_plain<F, W>(listener: TcpListener, clock: Clock, shutdown: Shutdown, serve: F)
+where
+    F: Fn(TcpStream, SocketAddr) -> W + Send + Sync + 'static,
+    W: Future<Output = ()> + Send + 'static,
+{
+    accept(&listener, &clock, &shutdown, serve).await;
+}
+
+async fn accept<F, W>(listener: &TcpListener, clock: &Clock, shutdown: &Shutdown, serve: F)
+where
+    F: Fn(TcpStream, SocketAddr) -> W,
+    W: Future<Output = ()> + Send + 'static,
+{
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            (stream, peer) = listener.accept() => drop(connections.spawn(serve(stream, peer))),
+            // Ended ones are taken off, so that the set holds only live connections.
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            () = shutdown.wait() => break,
+        }
+    }
+    let all = async { while connections.join_next().await.is_some() {} };
+    if clock.timeout(DRAIN_DEADLINE, all).await.is_err() {
+        tracing::warn!("connections did not end in time; they are cut");
+    }
+}
+
+/// Clients that do not trust our certificate end the handshake: worth a word, because it is the
+/// usual first mistake.
+fn handshake_failed(peer: SocketAddr, error: &io::Error) {
+    match error.kind() {
+        io::ErrorKind::InvalidData => tracing::warn!(%peer, %error, "tls handshake failed; does the client trust this server's CA?"),
+        _ => tracing::debug!(%peer, %error, "tls handshake failed"),
+    }
+}

@@ -1,0 +1,7 @@
+//! The back ends' side: one file per resource.
+
+mod cloud_to_device;
+mod configurations;
+pub(crate) mod events;
+pub(crate) mod methods;
+pub(crate) mod twins;
