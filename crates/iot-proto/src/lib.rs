@@ -10,6 +10,7 @@ pub mod bag;
 pub mod connect;
 pub mod connection_string;
 pub mod etag;
+pub mod management;
 pub mod payload;
 pub mod percent;
 pub mod rest;
