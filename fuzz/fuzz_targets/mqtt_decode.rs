@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 
 #[path = "../../crates/mqtt/tests/test_all/exercise.rs"]
-#[expect(dead_code, reason = "each target uses its half")]
+#[expect(dead_code, reason = "each target uses its part")]
 mod exercise;
 
 fuzz_target!(|data: &[u8]| {

@@ -6,116 +6,27 @@
 //! business: nothing of this machine survives its connection. The owner's loop is
 //! that of [`crate::server`].
 
+mod event;
+mod settings;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::BytesMut;
 
-use crate::codec::{self, DecodeError, Limits};
+use crate::codec;
 use crate::filter::Filter;
 use crate::output::Output;
 use crate::packet::{
-    Connack, ConnackCode, Connect, Packet, PacketId, PacketKind, Publish, QoS, Suback, Subscribe,
+    Connack, ConnackCode, Connect, Packet, PacketId, PacketKind, QoS, Suback, Subscribe,
     Unsubscribe,
 };
 use crate::timers::{Timer, Timers};
 use crate::topic::Topic;
 use crate::windows::{AckError, ReceiveWindow, SendError, SendWindow};
 
-/// Bounds of one connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
-    /// What a packet from the server may be.
-    pub limits: Limits,
-    /// From our CONNECT to the CONNACK.
-    pub connack_deadline: Duration,
-    /// From our PINGREQ to any packet from the server.
-    pub ping_deadline: Duration,
-    /// Publishes of QoS 1 that wait for the owner's [`ClientConnection::puback`].
-    pub receive_window: usize,
-    /// Their payloads together; one packet may go over it.
-    pub receive_bytes_max: usize,
-    /// Publishes of QoS 1, SUBSCRIBEs and UNSUBSCRIBEs that wait for the server.
-    pub send_window: usize,
-    /// Bytes that wait to be written; one packet may go over it.
-    pub output_bytes_max: usize,
-    /// Packet id of the first request.
-    pub first_packet_id: PacketId,
-}
-
-impl Default for Settings {
-    /// Deadlines of 30 s as the C and C# SDKs have (device-protocol.md §3.2, §3.3);
-    /// the windows are ours.
-    fn default() -> Settings {
-        Settings {
-            limits: Limits::default(),
-            connack_deadline: Duration::from_secs(30),
-            ping_deadline: Duration::from_secs(30),
-            receive_window: 256,
-            receive_bytes_max: 1024 * 1024,
-            send_window: 256,
-            output_bytes_max: 512 * 1024,
-            first_packet_id: PacketId::FIRST,
-        }
-    }
-}
-
-/// What the owner must know.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// The server's answer. Unless accepted, the connection has ended: close.
-    Connack(Connack),
-    /// A message of QoS 0, or of QoS 1 and then to be answered with
-    /// [`ClientConnection::puback`].
-    Publish(Publish),
-    /// The server has a publish of QoS 1.
-    Puback(PacketId),
-    /// The server's answer to [`ClientConnection::subscribe`].
-    Suback(Suback),
-    /// The server's answer to [`ClientConnection::unsubscribe`].
-    Unsuback(PacketId),
-    /// The server broke a rule: close.
-    Violation(Violation),
-    /// The server kept silent for too long: close.
-    TimedOut(Timeout),
-}
-
-/// Which rule a server broke.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Violation {
-    /// Malformed or beyond a limit.
-    #[error(transparent)]
-    Decode(#[from] DecodeError),
-    /// `[MQTT-3.2.0-1]`
-    #[error("first packet is {0}, not CONNACK")]
-    FirstPacketNotConnack(PacketKind),
-    /// A packet that a server never sends, or that belongs to QoS 2.
-    #[error("{0} is not for a server to send here")]
-    UnexpectedPacket(PacketKind),
-    /// A publish of QoS 2, which was never asked for.
-    #[error("publish of quality of service 2, which was not asked for")]
-    QosUnsupported,
-    /// A SUBACK whose codes don't fit the filters `[MQTT-3.8.4-5]`.
-    #[error("SUBACK has {codes} codes for {filters} filters")]
-    WrongSubackCount {
-        /// Codes received.
-        codes: usize,
-        /// Filters asked for.
-        filters: usize,
-    },
-}
-
-/// What a server was too late for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Timeout {
-    /// No CONNACK.
-    #[error("no CONNACK within the deadline")]
-    Connack,
-    /// Nothing at all after a PINGREQ.
-    #[error("no answer to a ping within the deadline")]
-    Ping,
-}
+pub use event::{Event, Timeout, Violation};
+pub use settings::Settings;
 
 /// The client's end of one connection.
 #[derive(Debug)]
@@ -172,7 +83,7 @@ impl ClientConnection {
     /// Sends CONNECT. Everything else waits for [`Event::Connack`].
     pub fn connect(&mut self, now: Duration, connect: Connect) -> Result<(), SendError> {
         if self.state != State::Idle {
-            return Err(SendError::NotConnected);
+            return Err(SendError::AlreadyConnecting);
         }
         self.ping_interval = match connect.keep_alive_s {
             0 => None,

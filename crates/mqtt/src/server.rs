@@ -20,126 +20,23 @@
 //! What the hub demands of clients: device-protocol.md §3.3, §3.13; what attackers
 //! send: security.md §2, B1–B11.
 
+mod event;
+mod settings;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::BytesMut;
 
-use crate::codec::{self, DecodeError, Limits};
+use crate::codec::{self, DecodeError};
 use crate::output::Output;
-use crate::packet::{
-    Connack, ConnackCode, Connect, Packet, PacketId, PacketKind, Publish, QoS, Suback, SubackCode,
-    Subscribe, Unsubscribe,
-};
+use crate::packet::{Connack, ConnackCode, Packet, PacketId, PacketKind, QoS, Suback, SubackCode};
 use crate::timers::{Timer, Timers};
 use crate::topic::Topic;
 use crate::windows::{AckError, ReceiveWindow, SendError, SendWindow};
 
-/// Bounds of one connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
-    /// What a packet may be.
-    pub limits: Limits,
-    /// From the start to a complete CONNECT.
-    pub connect_deadline: Duration,
-    /// Longest silence, whatever the client's keep-alive says; also with keep-alive 0.
-    pub keep_alive_max: Duration,
-    /// Publishes of QoS 1 that wait for the owner's [`ServerConnection::puback`].
-    pub receive_window: usize,
-    /// Their payloads together; one packet may go over it.
-    pub receive_bytes_max: usize,
-    /// Deliveries of QoS 1 that wait for the client's PUBACK.
-    pub send_window: usize,
-    /// SUBSCRIBEs and UNSUBSCRIBEs that wait for the owner's answer.
-    pub requests_max: usize,
-    /// Bytes that wait to be written; one packet may go over it.
-    pub output_bytes_max: usize,
-    /// Packet id of the first delivery. A different one per connection keeps a late
-    /// PUBACK of the last connection from meaning a new delivery.
-    pub first_packet_id: PacketId,
-}
-
-impl Default for Settings {
-    /// The hub's figures: CONNECT within 10 s (security.md B3), silence of at most
-    /// 1767 s (device-protocol.md §3.3). Windows are ours: enough to fill a disk's
-    /// group commit from one connection, little enough for many of them.
-    fn default() -> Settings {
-        Settings {
-            limits: Limits::default(),
-            connect_deadline: Duration::from_secs(10),
-            keep_alive_max: Duration::from_secs(1767),
-            receive_window: 256,
-            receive_bytes_max: 1024 * 1024,
-            send_window: 64,
-            requests_max: 16,
-            output_bytes_max: 512 * 1024,
-            first_packet_id: PacketId::FIRST,
-        }
-    }
-}
-
-/// What the owner must know or decide.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// A client wants in. Nothing goes on until [`ServerConnection::accept`] or
-    /// [`ServerConnection::refuse`]; no timer runs meanwhile.
-    Connect(Box<Connect>),
-    /// A client speaks another version of MQTT. CONNACK 1 is in the output: write
-    /// it, then close. Paho dials again at once with level 3: no attack.
-    UnsupportedProtocol {
-        /// The version it speaks.
-        level: u8,
-    },
-    /// A message of QoS 0, or of QoS 1 and then to be answered with
-    /// [`ServerConnection::puback`].
-    Publish(Publish),
-    /// The client has a delivery of QoS 1.
-    Acknowledged(PacketId),
-    /// To be answered with [`ServerConnection::suback`].
-    Subscribe(Subscribe),
-    /// To be answered with [`ServerConnection::unsuback`].
-    Unsubscribe(Unsubscribe),
-    /// The client pinged; the answer is in the output.
-    Pinged,
-    /// The client said goodbye: close, and drop its will.
-    Disconnected,
-    /// The client broke a rule: close. Output that waits may be dropped.
-    Violation(Violation),
-    /// The client kept silent for too long: close.
-    TimedOut(Timeout),
-}
-
-/// Which rule a client broke.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Violation {
-    /// Malformed or beyond a limit.
-    #[error(transparent)]
-    Decode(#[from] DecodeError),
-    /// `[MQTT-3.1.0-1]`
-    #[error("first packet is {0}, not CONNECT")]
-    FirstPacketNotConnect(PacketKind),
-    /// `[MQTT-3.1.0-2]`
-    #[error("second CONNECT")]
-    SecondConnect,
-    /// A packet that a client never sends, or that belongs to QoS 2.
-    #[error("{0} is not for a client to send here")]
-    UnexpectedPacket(PacketKind),
-    /// A publish of QoS 2, which the hub doesn't take.
-    #[error("publish of quality of service 2, use 0 or 1")]
-    QosUnsupported,
-}
-
-/// What a client was too late for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Timeout {
-    /// No complete CONNECT within the deadline.
-    #[error("no CONNECT within the deadline")]
-    Connect,
-    /// No packet within one and a half times the keep-alive `[MQTT-3.1.2-24]`.
-    #[error("no packet within 1.5 times the keep-alive")]
-    KeepAlive,
-}
+pub use event::{Event, Timeout, Violation};
+pub use settings::Settings;
 
 /// The server's end of one connection.
 #[derive(Debug)]

@@ -119,6 +119,9 @@ pub enum SendError {
     /// The connection isn't accepted yet, or has ended.
     #[error("not connected")]
     NotConnected,
+    /// A machine makes one connection; another one takes a new machine.
+    #[error("CONNECT was sent already")]
+    AlreadyConnecting,
     /// Neither machine speaks quality of service 2.
     #[error("quality of service 2 is not supported")]
     QosUnsupported,

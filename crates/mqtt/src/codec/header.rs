@@ -54,8 +54,7 @@ impl FixedHeader {
     fn check_length(&self) -> Result<(), DecodeError> {
         let length = self.remaining_bytes;
         let possible = match self.kind {
-            // Shortest: `MQIsdp`-less name, level, flags, keep-alive, empty client id. A
-            // stranger's protocol name may be shorter still; the body's check names it.
+            // Nothing shorter holds even a protocol name; the body's checks say the rest.
             PacketKind::Connect => length >= 2,
             // Two bytes of length and a topic of one byte; with QoS, a packet id.
             PacketKind::Publish => length >= if self.flags & QOS_BITS == 0 { 3 } else { 5 },

@@ -75,7 +75,7 @@ impl Peer {
 fn nothing_before_connack() {
     let mut peer = Peer::connecting(Settings::default(), 60);
     let now = peer.now;
-    assert_eq!(peer.client.connect(now, Connect::new("d")), Err(SendError::NotConnected));
+    assert_eq!(peer.client.connect(now, Connect::new("d")), Err(SendError::AlreadyConnecting));
     assert_eq!(
         peer.client.publish(&topic("a"), b"", QoS::AtMostOnce),
         Err(SendError::NotConnected)

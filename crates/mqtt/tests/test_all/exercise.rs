@@ -1,13 +1,13 @@
 //! What is done with bytes from an attacker, by the mutation test here and by the
-//! fuzz targets in `fuzz/`: decode them, and let them loose on the server machine
-//! with an owner that answers soon, late or never.
+//! fuzz targets in `fuzz/`: decode them, and let them loose on either machine with an
+//! owner that answers soon, late or never.
 
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
-use mqtt::packet::{ConnackCode, Packet, SubackCode};
+use mqtt::packet::{Connack, ConnackCode, Connect, Packet, SubackCode};
 use mqtt::server::{Event, ServerConnection, Settings};
-use mqtt::{Limits, PacketId, QoS, Topic, codec};
+use mqtt::{Limits, PacketId, QoS, Topic, client, codec};
 
 /// Decodes all of `bytes`; what was decoded is encoded and decoded again. Returns how
 /// many packets that were.
@@ -60,6 +60,70 @@ pub(crate) fn server(bytes: &[u8]) -> Option<Event> {
             assert!(input.is_empty());
             return owner.end;
         }
+    }
+    None
+}
+
+/// Plays `bytes` to a client machine that has asked for a few things. The first byte
+/// chooses how they are cut, the second how its owner behaves. Returns how it ended.
+pub(crate) fn client(bytes: &[u8]) -> Option<client::Event> {
+    let [cut, mood, wire @ ..] = bytes else { return None };
+    let settings = client::Settings {
+        limits: Limits { packet_bytes_max: 10_000, ..Limits::default() },
+        receive_window: 8,
+        receive_bytes_max: 4000,
+        send_window: 4,
+        output_bytes_max: OUTPUT_BYTES_MAX,
+        ..client::Settings::default()
+    };
+    let topic = Topic::new("a").expect("a topic");
+    let mut now = Duration::ZERO;
+    let mut client = client::ClientConnection::new(settings);
+    client.connect(now, Connect { keep_alive_s: 10, ..Connect::new("d") }).expect("fresh");
+    let mut input = BytesMut::new();
+    for piece in wire.chunks(usize::from(*cut % 32) + 1) {
+        input.put_slice(piece);
+        client.handle_input(now, &mut input);
+        now += Duration::from_secs(u64::from(mood >> 4));
+        client.handle_timeout(now);
+        let mut count = 0;
+        while let Some(event) = client.poll_event() {
+            count += 1;
+            assert!(count <= 65, "more events than the machine may hold");
+            match event {
+                client::Event::Publish(publish) => {
+                    assert_eq!(publish.packet_id.is_some(), publish.qos == QoS::AtLeastOnce);
+                    if let (Some(id), true) = (publish.packet_id, mood & 0x01 != 0) {
+                        client.puback(id).expect("was received");
+                    }
+                }
+                client::Event::Violation(_)
+                | client::Event::TimedOut(_)
+                | client::Event::Connack(Connack {
+                    code:
+                        ConnackCode::UnacceptableProtocol
+                        | ConnackCode::IdentifierRejected
+                        | ConnackCode::ServerUnavailable
+                        | ConnackCode::BadCredentials
+                        | ConnackCode::NotAuthorized,
+                    ..
+                }) => {
+                    assert!(client.is_closed());
+                    return Some(event);
+                }
+                _ => {}
+            }
+        }
+        if mood & 0x02 != 0 {
+            let _ = client.publish(&topic, b"payload", QoS::AtLeastOnce);
+            let _ = client.subscribe(vec![("a/#".parse().expect("a filter"), QoS::AtLeastOnce)]);
+            let _ = client.unsubscribe(vec!["a/#".parse().expect("a filter")]);
+        }
+        if mood & 0x04 != 0 {
+            client.advance_output(100);
+        }
+        assert!(client.output().len() <= 2 * OUTPUT_BYTES_MAX + 200);
+        assert!(client.in_flight() <= 4);
     }
     None
 }

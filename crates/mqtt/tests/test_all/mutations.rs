@@ -3,6 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use mqtt::client;
 use mqtt::server::Event;
 
 use crate::arbitrary::{encoded, examples};
@@ -47,6 +48,30 @@ fn damaged_conversations_through_the_server() {
     }
     let ends = [violations, goodbyes, timeouts, alive];
     assert!(ends.iter().all(|count| *count > CASES / 200), "{ends:?}");
+}
+
+#[test]
+fn damaged_answers_through_the_client() {
+    let mut random = Random::new(3);
+    let connack = encoded(&examples()[2]);
+    let (mut violations, mut refusals, mut timeouts, mut alive) = (0, 0, 0, 0);
+    for _ in 0..CASES {
+        let mut bytes = vec![random.byte(), random.byte()];
+        if random.below(8) != 0 {
+            bytes.extend_from_slice(&connack);
+        }
+        for _ in 0..=random.below(6) {
+            bytes.extend_from_slice(&random.mutant());
+        }
+        match run(&bytes, exercise::client) {
+            Some(client::Event::Violation(_)) => violations += 1,
+            Some(client::Event::Connack(_)) => refusals += 1,
+            Some(client::Event::TimedOut(_)) => timeouts += 1,
+            _ => alive += 1,
+        }
+    }
+    let ends = [violations, refusals, timeouts, alive];
+    assert!(ends.iter().all(|count| *count > CASES / 2000), "{ends:?}");
 }
 
 /// A failure shows its bytes: they belong into `fuzz/corpus`.
