@@ -1,0 +1,565 @@
+//! Opening a journal: which files are what, what the streams hold, and what to
+//! do about a crash or damage.
+//!
+//! - Sealed segments are taken by their footers; one without a valid footer is
+//!   scanned, as is the last segment.
+//! - A tail that was torn by a power cut is cut at its first damaged byte: what
+//!   is before it in the same group stays (nobody was promised it, nobody was
+//!   refused it), what is behind it goes, so that a stream never has a hole in
+//!   it from a crash. The group is written again without its tail.
+//! - Damage anywhere else costs the damaged records. Their sequences are known
+//!   from the ledger of the next group; where nothing tells, every stream skips
+//!   as many sequences as the damage could have held, so that none is given twice.
+//! - What is found in the last segment is synced before anyone sees it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Duration;
+
+use host::clock::Clock;
+use host::disk::{DirLock, Disk, DiskFile};
+use jiff::Timestamp;
+use parking_lot::Mutex;
+
+use crate::format::{
+    DATA_START, FRAME_BYTES, Frame, HeaderState, KIND_GROUP, SECTOR_BYTES, SegmentHeader,
+    StreamEntry, VERSION,
+};
+use crate::keeper::{Keeper, SEGMENT_SUFFIX, Spare, create_blank, segment_name};
+use crate::queue::Queue;
+use crate::recover_scan::{Scan, infer_header, scan};
+use crate::segment::{ChunkParts, Segment, read_footer, read_header};
+use crate::settings::Settings;
+use crate::stream::{StreamState, Streams};
+use crate::writer::{FOOTER_START_BYTES, WriteError, Writer};
+use crate::{OpenError, Shared};
+
+/// What an opening found.
+#[derive(Clone, Debug, Default)]
+pub struct RecoveryReport {
+    /// Segments with records or their traces.
+    pub segments: usize,
+    /// Segments that were scanned, the last one among them.
+    pub scanned_segments: usize,
+    /// Records found by scanning.
+    pub scanned_records: u64,
+    /// Records that are lost to damage and not yet trimmed, in all streams.
+    pub lost_records: u64,
+    /// Where the damage is; the first hundred places.
+    pub damaged: Vec<DamagedRange>,
+    /// How many places are damaged.
+    pub damaged_ranges: u64,
+    /// Bytes of a torn last group that were cut off; nobody was promised them.
+    pub torn_bytes: u64,
+    /// Files without anything readable, renamed to `*.damaged`.
+    pub unreadable_files: Vec<PathBuf>,
+    /// Streams whose name is lost; they are called `lost+found-<id>` now.
+    pub nameless_streams: usize,
+    /// How long it took.
+    pub duration: Duration,
+}
+
+/// Bytes that held records and no longer do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DamagedRange {
+    /// The segment's file.
+    pub path: PathBuf,
+    /// From the first damaged byte to the next readable record.
+    pub bytes: Range<u64>,
+}
+
+/// An opened journal, before its threads start.
+pub(crate) struct Opened {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) writer: Writer,
+    pub(crate) lock: DirLock,
+    pub(crate) report: RecoveryReport,
+}
+
+pub(crate) fn open(dir: &Path, settings: Settings, clock: Clock) -> Result<Opened, OpenError> {
+    let began = clock.now();
+    let disk = settings.disk.clone();
+    let at_dir = |source| OpenError::Io { path: dir.to_owned(), source };
+    disk.create_dir(dir).map_err(at_dir)?;
+    let lock = disk.lock(dir).map_err(at_dir)?;
+    let lock = lock.ok_or_else(|| OpenError::Locked { path: dir.to_owned() })?;
+    let mut opening = Opening::new(dir, disk);
+    opening.find_files()?;
+    opening.read_segments()?;
+    let streams = opening.build_streams()?;
+    opening.order_tail(settings.segment_bytes)?;
+
+    if opening.segments.is_empty() && opening.spares.is_empty() {
+        opening.first_file(settings.first_segment_bytes)?;
+    }
+    let (shared, mut writer) = opening.compose(settings, clock.clone(), streams)?;
+    if writer.segment.is_none() && shared.segments.lock().is_empty() {
+        let begun = writer.begin_segment(0);
+        begun.map_err(|error| write_error(dir, error))?;
+    }
+    if let Ok(time) = Timestamp::from_microsecond(writer.time) {
+        clock.not_before(time);
+    }
+    let mut report = std::mem::take(&mut opening.report);
+    report.segments = shared.segments.lock().len();
+    report.lost_records =
+        shared.streams.all().iter().map(|stream| stream.state.lock().known_holes()).sum();
+    report.duration = clock.now() - began;
+    tell(dir, &report);
+    Ok(Opened { shared, writer, lock, report })
+}
+
+fn tell(dir: &Path, report: &RecoveryReport) {
+    let dir = dir.display();
+    if report.torn_bytes > 0 {
+        tracing::warn!(%dir, bytes = report.torn_bytes, "journal's unfinished last write was cut off");
+    }
+    if report.damaged_ranges > 0 || report.lost_records > 0 {
+        tracing::error!(
+            %dir,
+            lost_records = report.lost_records,
+            damaged_ranges = report.damaged_ranges,
+            "journal is damaged: only the damaged records are lost"
+        );
+    }
+}
+
+fn write_error(dir: &Path, error: WriteError) -> OpenError {
+    let (WriteError::NoRoom(error) | WriteError::Disk(error)) = error;
+    OpenError::Io { path: dir.to_owned(), source: io::Error::other(error) }
+}
+
+/// The state of an opening.
+struct Opening {
+    dir: PathBuf,
+    disk: Disk,
+    files: Vec<(DiskFile, SegmentHeader)>,
+    /// By age: the oldest first.
+    segments: Vec<Arc<Segment>>,
+    chunks: Vec<Vec<(u32, ChunkParts)>>,
+    entries: BTreeMap<u32, StreamEntry>,
+    nexts: HashMap<u32, u64>,
+    tail: Option<Scan>,
+    spares: Vec<Spare>,
+    total_bytes: u64,
+    next_file: u64,
+    last_ordinal: u64,
+    time: i64,
+    report: RecoveryReport,
+}
+
+impl Opening {
+    fn new(dir: &Path, disk: Disk) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            disk,
+            files: Vec::new(),
+            segments: Vec::new(),
+            chunks: Vec::new(),
+            entries: BTreeMap::new(),
+            nexts: HashMap::new(),
+            tail: None,
+            spares: Vec::new(),
+            total_bytes: 0,
+            next_file: 0,
+            last_ordinal: 0,
+            time: i64::MIN,
+            report: RecoveryReport::default(),
+        }
+    }
+
+    /// Opens the segment files and reads their headers.
+    fn find_files(&mut self) -> Result<(), OpenError> {
+        let names = self.disk.list(&self.dir).map_err(|error| io_error(&self.dir, error))?;
+        for name in names {
+            let number = name.to_str().and_then(|name| name.strip_suffix(SEGMENT_SUFFIX));
+            let Some(number) = number.and_then(|number| number.parse::<u64>().ok()) else {
+                continue;
+            };
+            self.next_file = self.next_file.max(number + 1);
+            let path = self.dir.join(&name);
+            self.find_file(&path).map_err(|error| match error {
+                FileError::Open(error) => error,
+                FileError::Io(error) => io_error(&path, error),
+            })?;
+        }
+        self.files.sort_by_key(|(_, header)| header.ordinal);
+        Ok(())
+    }
+
+    fn find_file(&mut self, path: &Path) -> Result<(), FileError> {
+        let file = self.disk.open(path)?;
+        let size = file.size()?;
+        let header = match read_header(&file)? {
+            HeaderState::Newer(found) => {
+                let path = self.dir.clone();
+                return Err(FileError::Open(OpenError::NewerVersion {
+                    path,
+                    found,
+                    known: VERSION,
+                }));
+            }
+            HeaderState::Valid(header) => header,
+            HeaderState::Blank => {
+                self.total_bytes += size;
+                self.spares.push(Spare { file, capacity: size });
+                return Ok(());
+            }
+            HeaderState::Damaged if size < DATA_START => {
+                // Being prepared when the power went.
+                drop(file);
+                return Ok(self.disk.remove(path)?);
+            }
+            HeaderState::Damaged => match infer_header(&file)? {
+                Some(header) => {
+                    self.damaged(path, 0..DATA_START);
+                    header
+                }
+                None => return Ok(self.set_aside(path)?),
+            },
+        };
+        self.total_bytes += size;
+        self.last_ordinal = self.last_ordinal.max(header.ordinal);
+        self.files.push((file, header));
+        Ok(())
+    }
+
+    /// Nothing can be read in this file; it is kept for whoever wants to look.
+    fn set_aside(&mut self, path: &Path) -> io::Result<()> {
+        let mut aside = path.as_os_str().to_owned();
+        aside.push(".damaged");
+        let aside = PathBuf::from(aside);
+        self.disk.rename(path, &aside)?;
+        self.disk.sync_dir(&self.dir)?;
+        tracing::error!(path = %aside.display(), "journal segment is unreadable and set aside");
+        self.report.unreadable_files.push(aside);
+        Ok(())
+    }
+
+    /// Reads what each segment holds, by its footer or by scanning.
+    fn read_segments(&mut self) -> Result<(), OpenError> {
+        self.drop_stillborn()?;
+        let files = std::mem::take(&mut self.files);
+        let limits: Vec<u64> = (0..files.len())
+            .map(|index| match (files.get(index + 1), &files[index].1) {
+                (Some((_, next)), header) if next.previous_ordinal == header.ordinal => {
+                    next.previous_end.min(header.capacity)
+                }
+                (_, header) => header.capacity,
+            })
+            .collect();
+        let count = files.len();
+        for (index, (file, header)) in files.into_iter().enumerate() {
+            let last = index + 1 == count;
+            let path = file.path().to_owned();
+            self.read_segment(file, header, limits[index], last)
+                .map_err(|error| io_error(&path, error))?;
+        }
+        Ok(())
+    }
+
+    /// A last segment without one valid frame never began: the power went
+    /// during its first write, which nobody was promised anything of.
+    fn drop_stillborn(&mut self) -> Result<(), OpenError> {
+        while let Some((file, header)) = self.files.last() {
+            let path = file.path().to_owned();
+            let found = scan(file, header, header.capacity, true);
+            let found = found.map_err(|error| io_error(&path, error))?;
+            if found.frames > 0 {
+                self.tail = Some(found);
+                return Ok(());
+            }
+            if let Some((file, header)) = self.files.pop() {
+                self.spares.push(Spare { file, capacity: header.capacity });
+            }
+        }
+        Ok(())
+    }
+
+    fn read_segment(
+        &mut self,
+        file: DiskFile,
+        header: SegmentHeader,
+        limit: u64,
+        last: bool,
+    ) -> io::Result<()> {
+        let footer = if last { None } else { read_footer(&file, &header)? };
+        let (end, chunks) = match footer {
+            Some((end, chunks)) => {
+                let chunks = chunks.into_iter().map(|kept| (kept.stream, kept.chunk)).collect();
+                (end, chunks)
+            }
+            None => {
+                let found = match self.tail.take() {
+                    Some(found) if last => found,
+                    kept => {
+                        self.tail = kept;
+                        scan(&file, &header, limit, false)?
+                    }
+                };
+                self.take_scan(file.path(), found, last)
+            }
+        };
+        for (_, parts) in &chunks {
+            self.time = self.time.max(parts.last_time);
+        }
+        self.segments.push(Segment::new(file, header, end));
+        self.chunks.push(chunks);
+        Ok(())
+    }
+
+    fn take_scan(
+        &mut self,
+        path: &Path,
+        mut found: Scan,
+        last: bool,
+    ) -> (u64, Vec<(u32, ChunkParts)>) {
+        self.report.scanned_segments += 1;
+        self.report.scanned_records += found.records;
+        self.time = self.time.max(found.time);
+        for range in &found.damaged {
+            self.damaged(path, range.clone());
+        }
+        for entry in found.entries.drain(..) {
+            self.entries.insert(entry.id, entry);
+        }
+        for (stream, evidence) in &found.nexts {
+            let next = self.nexts.entry(*stream).or_default();
+            *next = (*next).max(evidence.next);
+        }
+        let (end, chunks) = (found.end, std::mem::take(&mut found.chunks));
+        if last {
+            self.tail = Some(found);
+        }
+        (end, chunks)
+    }
+
+    fn damaged(&mut self, path: &Path, bytes: Range<u64>) {
+        self.report.damaged_ranges += 1;
+        if self.report.damaged.len() < DAMAGED_TOLD_MAX {
+            self.report.damaged.push(DamagedRange { path: path.to_owned(), bytes });
+        }
+    }
+
+    /// Puts the streams together from entries and chunks.
+    fn build_streams(&mut self) -> Result<Streams, OpenError> {
+        let mut ids: Vec<u32> = self.entries.keys().copied().collect();
+        ids.extend(self.chunks.iter().flatten().map(|(stream, _)| *stream));
+        let count = ids.iter().max().map_or(0, |id| id + 1);
+        let missing = (0..count).filter(|id| !self.entries.contains_key(id)).collect();
+        self.find_entries(missing)?;
+        let streams = Streams::default();
+        for id in 0..count {
+            let entry = match self.entries.get(&id) {
+                Some(entry) => entry.clone(),
+                None => self.nameless(id),
+            };
+            let mut state = StreamState::from_entry(&entry);
+            for (segment, chunks) in self.segments.iter().zip(&self.chunks) {
+                for (_, parts) in chunks.iter().filter(|(stream, _)| *stream == id) {
+                    state.insert(segment, parts.clone());
+                }
+            }
+            state.next = state.next.max(self.nexts.get(&id).copied().unwrap_or(0));
+            state.next += self.skip(id);
+            state.find_holes();
+            streams.add(&entry.name, state);
+        }
+        Ok(streams)
+    }
+
+    /// How many sequences damage may have held that nothing tells about.
+    fn skip(&self, id: u32) -> u64 {
+        let Some(tail) = &self.tail else { return 0 };
+        let seen = tail.nexts.get(&id).map_or(0, |evidence| evidence.offset);
+        let unexplained = tail.unexplained.iter().filter(|range| range.start > seen);
+        unexplained.map(|range| (range.end - range.start) / FRAME_BYTES as u64 + 1).sum()
+    }
+
+    /// Looks for entries at the starts of older segments, the newest first.
+    fn find_entries(&mut self, mut missing: Vec<u32>) -> Result<(), OpenError> {
+        for segment in self.segments.iter().rev() {
+            if missing.is_empty() {
+                return Ok(());
+            }
+            let limit = segment.end();
+            let found = scan(&segment.file, &segment.header, limit, false)
+                .map_err(|error| io_error(segment.file.path(), error))?;
+            for entry in found.entries {
+                if missing.contains(&entry.id) {
+                    self.entries.insert(entry.id, entry);
+                }
+            }
+            missing.retain(|id| !self.entries.contains_key(id));
+        }
+        Ok(())
+    }
+
+    fn nameless(&mut self, id: u32) -> StreamEntry {
+        self.report.nameless_streams += 1;
+        // Its trims are lost too; begin with what is there.
+        let of_stream = || self.chunks.iter().flatten().filter(move |(stream, _)| *stream == id);
+        let oldest = of_stream().map(|(_, parts)| parts.first).min().unwrap_or(0);
+        StreamEntry {
+            id,
+            oldest,
+            next: oldest,
+            lost: 0,
+            retain_bytes: 0,
+            retain_milliseconds: 0,
+            name: format!("lost+found-{id}"),
+        }
+    }
+
+    /// Writes a torn last group again without its tail, and makes what was
+    /// found in the last segment durable before anyone sees it.
+    fn order_tail(&mut self, segment_bytes: u64) -> Result<(), OpenError> {
+        // Old sizes are of no use after a change of settings.
+        let (fit, unfit): (Vec<_>, Vec<_>) =
+            self.spares.drain(..).partition(|spare| spare.capacity == segment_bytes);
+        self.spares = fit;
+        for spare in unfit {
+            let path = spare.file.path().to_owned();
+            drop(spare.file);
+            self.disk.remove(&path).map_err(|error| io_error(&path, error))?;
+            self.total_bytes -= spare.capacity;
+        }
+        let (Some(segment), Some(tail)) = (self.segments.last(), &mut self.tail) else {
+            return Ok(());
+        };
+        let ordered = match tail.torn_to {
+            Some(torn_to) => {
+                self.report.torn_bytes = torn_to.saturating_sub(tail.end);
+                rewrite_tail(segment, tail, torn_to)
+            }
+            None => Ok(()),
+        };
+        ordered
+            .and_then(|()| segment.file.sync_data())
+            .map_err(|error| io_error(segment.file.path(), error))
+    }
+
+    fn first_file(&mut self, bytes: u64) -> Result<(), OpenError> {
+        let path = self.dir.join(segment_name(self.next_file));
+        self.next_file += 1;
+        let file = create_blank(&self.disk, &path, bytes).map_err(|error| match error.kind() {
+            io::ErrorKind::StorageFull => OpenError::NoSpace { path: self.dir.clone(), bytes },
+            _ => io_error(&path, error),
+        })?;
+        self.spares.push(Spare { file, capacity: bytes });
+        self.total_bytes += bytes;
+        Ok(())
+    }
+
+    fn compose(
+        &mut self,
+        settings: Settings,
+        clock: Clock,
+        streams: Streams,
+    ) -> Result<(Arc<Shared>, Writer), OpenError> {
+        let queue = Arc::new(Queue::new(&settings));
+        let spares = std::mem::take(&mut self.spares);
+        let keeper = Keeper::new(
+            &self.dir,
+            &settings,
+            queue.clone(),
+            spares,
+            self.total_bytes,
+            self.next_file,
+        );
+        let all = streams.all();
+        let aged = all.iter().any(|stream| stream.state.lock().retention.age.is_some());
+        let entry_bytes =
+            all.iter().map(|stream| stream.name.len() + crate::ENTRY_BYTES).sum::<usize>();
+        let shared = Arc::new(Shared {
+            dir: self.dir.clone(),
+            settings,
+            clock,
+            queue,
+            keeper,
+            streams,
+            dirty: Mutex::default(),
+            creating: Mutex::default(),
+            segments: Mutex::new(self.segments.clone()),
+            has_ages: AtomicBool::new(aged),
+            entry_bytes: AtomicU64::new(entry_bytes as u64),
+        });
+        let mut writer = Writer::new(shared.clone());
+        writer.last_ordinal = self.last_ordinal;
+        writer.time = self.time;
+        if let (Some(segment), Some(tail)) = (self.segments.last(), &self.tail) {
+            writer.position = segment.end();
+            writer.group = tail.last_group;
+            if !tail.sealed {
+                writer.segment = Some(segment.clone());
+            }
+            let records =
+                tail.tail.iter().filter(|tail| tail.frame.kind == crate::format::KIND_RECORD);
+            let ledger: BTreeMap<u32, u64> =
+                records.map(|tail| (tail.frame.stream, tail.frame.sequence + 1)).collect();
+            writer.unproved = !ledger.is_empty();
+            writer.ledger = ledger.into_iter().collect();
+            let chunks = self.chunks.last().into_iter().flatten();
+            writer.footer_bytes = FOOTER_START_BYTES
+                + chunks.map(|(_, parts)| 64 + parts.blocks.len() as u64 * 8).sum::<u64>();
+        }
+        Ok((shared, writer))
+    }
+}
+
+/// Writes the last group anew with the frames before the tear, and zeros over
+/// the rest, so that nothing of it is ever found again.
+fn rewrite_tail(segment: &Segment, tail: &mut Scan, torn_to: u64) -> io::Result<()> {
+    let start = if tail.tail.is_empty() { tail.end } else { tail.tail_start };
+    let group = tail.last_group + 1;
+    let mut bytes = Vec::new();
+    if let Some(first) = tail.tail.first() {
+        bytes.resize((first.offset - start) as usize, 0);
+        for kept in &tail.tail {
+            let frame = Frame { group, ..kept.frame };
+            frame.encode(segment.header.tag, &kept.body, &mut bytes);
+        }
+        let head = Frame {
+            kind: KIND_GROUP,
+            flags: 0,
+            length: (bytes.len() - FRAME_BYTES) as u32,
+            group,
+            stream: tail.tail.len() as u32,
+            sequence: segment.header.ordinal,
+            time: tail.time,
+        };
+        head.encode_at(segment.header.tag, &mut bytes);
+        tail.end = start + bytes.len() as u64;
+    } else {
+        tail.end = start;
+    }
+    tail.last_group = group;
+    tail.end = tail.end.next_multiple_of(SECTOR_BYTES);
+    segment.set_end(tail.end);
+    let torn_to = torn_to.next_multiple_of(SECTOR_BYTES).min(segment.header.capacity);
+    let whole = (torn_to.max(tail.end) - start) as usize;
+    bytes.resize(whole, 0);
+    segment.file.write_at(&bytes, start)
+}
+
+enum FileError {
+    Open(OpenError),
+    Io(io::Error),
+}
+
+impl From<io::Error> for FileError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+fn io_error(path: &Path, source: io::Error) -> OpenError {
+    OpenError::Io { path: path.to_owned(), source }
+}
+
+/// How many damaged places a report names.
+const DAMAGED_TOLD_MAX: usize = 100;
