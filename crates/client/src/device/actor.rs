@@ -1,0 +1,463 @@
+//! The task behind a client: connect, drive the connection, come back.
+//!
+//! Everything that waits is here. While there is no connection it still takes orders: it notes
+//! subscriptions and twin requests and lets itself be closed.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use host::clock::{Clock, Mono};
+use iot_proto::connect::ConnectName;
+use iot_proto::topic::{Subscription, TopicSet};
+use mqtt::PacketId;
+use mqtt::client::{ClientConnection, Event, Settings};
+use mqtt::packet::{Connack, ConnackCode, Connect};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::backoff::Backoff;
+use super::error::{ConnectError, TwinError};
+use super::events::ClientEvent;
+use super::link::{Link, Moved};
+use super::session::{Session, reason};
+use super::{ConnectionState, Options, Outgoing, TOKEN_RENEWAL_PERCENT};
+
+/// An order to the task.
+#[derive(Debug)]
+pub(super) enum Control {
+    Subscribe(Subscription),
+    Twin(TwinRequest),
+    Settle { epoch: u64, packet_id: PacketId },
+    MethodReply { epoch: u64, rid: String, status: i32, payload: Bytes },
+    Close,
+}
+
+/// Asks for the twin, or patches its reported properties.
+#[derive(Debug)]
+pub(super) struct TwinRequest {
+    pub(super) patch: Option<Bytes>,
+    pub(super) reply: oneshot::Sender<Result<TwinAnswer, TwinError>>,
+}
+
+/// A twin request that the hub granted.
+#[derive(Debug)]
+pub(super) struct TwinAnswer {
+    pub(super) body: Bytes,
+    pub(super) version: Option<u64>,
+}
+
+/// What the task is connected to within the process.
+pub(super) struct Ends {
+    pub(super) options: Arc<Options>,
+    pub(super) clock: Clock,
+    pub(super) outgoing: mpsc::Receiver<Outgoing>,
+    pub(super) control: mpsc::UnboundedReceiver<Control>,
+    /// Weak: handles must not keep the client alive.
+    pub(super) control_sender: mpsc::WeakUnboundedSender<Control>,
+    pub(super) events: mpsc::Sender<ClientEvent>,
+    pub(super) state: watch::Sender<ConnectionState>,
+}
+
+pub(super) struct Actor {
+    ends: Ends,
+    topics: TopicSet,
+    wanted: BTreeSet<Subscription>,
+    /// What the hub's session has of them.
+    granted: BTreeSet<Subscription>,
+    /// Messages of a lost connection, in order, before those of the queue.
+    resend: VecDeque<Outgoing>,
+    /// Twin requests that wait for a connection; as many as callers may have.
+    twins: VecDeque<TwinRequest>,
+    epoch: u64,
+    /// What was told last: none of a connection, or whether the loss is permanent.
+    told_loss: Option<bool>,
+}
+
+/// The client was closed.
+struct Closed;
+
+/// How a connection ended.
+enum End {
+    Closed,
+    Renewal,
+    Lost(ConnectError),
+}
+
+/// What a connection had to wait for.
+enum Happened {
+    Order(Option<Control>),
+    Send(Outgoing),
+    Moved(Moved),
+    Timeout,
+    Nothing,
+}
+
+impl Actor {
+    pub(super) fn new(ends: Ends) -> Self {
+        Self {
+            topics: TopicSet::new(ends.options.identity.clone()),
+            wanted: ends.options.subscriptions.iter().copied().collect(),
+            granted: BTreeSet::new(),
+            resend: VecDeque::new(),
+            twins: VecDeque::new(),
+            epoch: 0,
+            told_loss: None,
+            ends,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        let mut backoff = Backoff::default();
+        // Ends only by `Closed`: everything else is tried again.
+        while let Ok(wait) = self.once(&mut backoff).await {
+            let pause = self.ends.clock.clone();
+            if self.meanwhile(async move { pause.sleep(wait).await }).await.is_err() {
+                break;
+            }
+        }
+        self.ends.outgoing.close();
+        self.ends.state.send_replace(ConnectionState::Closed);
+    }
+
+    /// Connects, stays connected for as long as it goes, and says how long to wait then.
+    async fn once(&mut self, backoff: &mut Backoff) -> Result<Duration, Closed> {
+        let open = open(self.ends.options.clone(), self.ends.clock.clone());
+        let error = match self.meanwhile(open).await? {
+            Err(error) => error,
+            Ok((link, connack, renew_at)) => {
+                self.epoch += 1;
+                let now = self.ends.clock.now();
+                let mut session = Session::new(link, self.epoch, now, renew_at);
+                let end = self.drive(&mut session, connack).await;
+                let lived = self.ends.clock.now() - session.since;
+                self.take_back(session, matches!(end, End::Closed | End::Renewal)).await;
+                match end {
+                    End::Closed => return Err(Closed),
+                    End::Renewal => return Ok(backoff.after_renewal()),
+                    End::Lost(error) => {
+                        self.tell_loss(&error).await?;
+                        return Ok(backoff.after_loss(lived, random()));
+                    }
+                }
+            }
+        };
+        self.tell_loss(&error).await?;
+        Ok(match error.permanent_refusal() {
+            Some(_) => backoff.after_refusal(random()),
+            None => backoff.after_failure(random()),
+        })
+    }
+
+    /// Does `work` and takes orders meanwhile.
+    async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Closed> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                order = self.ends.control.recv() => match order {
+                    None | Some(Control::Close) => return Err(Closed),
+                    Some(order) => self.note(order),
+                },
+                done = work.as_mut() => return Ok(done),
+            }
+        }
+    }
+
+    /// An order for which there is no connection. Handles of an earlier one are void.
+    fn note(&mut self, order: Control) {
+        match order {
+            Control::Subscribe(kind) => {
+                self.wanted.insert(kind);
+            }
+            Control::Twin(request) => {
+                self.twins.retain(|waiting| !waiting.reply.is_closed());
+                self.twins.push_back(request);
+            }
+            Control::Settle { .. } | Control::MethodReply { .. } | Control::Close => {}
+        }
+    }
+
+    /// Keeps what the connection did not finish, and lets it go.
+    async fn take_back(&mut self, session: Session, graceful: bool) {
+        let (link, unacknowledged) = session.finish();
+        for outgoing in unacknowledged.rev() {
+            self.resend.push_front(outgoing);
+        }
+        if graceful {
+            link.goodbye(GOODBYE_LIMIT).await;
+        }
+    }
+
+    /// Tells of a lost connection or failed attempt, once until that changes.
+    async fn tell_loss(&mut self, error: &ConnectError) -> Result<(), Closed> {
+        let reason = reason(error);
+        let refusal = error.permanent_refusal();
+        self.ends.state.send_replace(match refusal {
+            Some(code) => ConnectionState::Refused { code, reason: reason.clone() },
+            None => ConnectionState::Connecting { reason: Some(reason.clone()) },
+        });
+        let permanent = refusal.is_some();
+        let identity = &self.ends.options.identity;
+        if self.told_loss == Some(permanent) {
+            tracing::debug!(%identity, %reason, "still not connected");
+            return Ok(());
+        }
+        tracing::warn!(%identity, %reason, "not connected");
+        self.told_loss = Some(permanent);
+        self.tell(ClientEvent::Disconnected { reason, permanent }).await
+    }
+
+    /// Hands an event over; waits while the reader is behind, and with it the next attempt.
+    async fn tell(&mut self, event: ClientEvent) -> Result<(), Closed> {
+        let events = self.ends.events.clone();
+        // An error means that nobody listens.
+        self.meanwhile(async move { drop(events.send(event).await) }).await
+    }
+}
+
+/// One connection.
+impl Actor {
+    /// Stays connected until it is over.
+    async fn drive(&mut self, session: &mut Session, connack: Connack) -> End {
+        let identity = &self.ends.options.identity;
+        tracing::debug!(%identity, session_present = connack.session_present, "connected");
+        self.told_loss = None;
+        self.ends.state.send_replace(ConnectionState::Connected);
+        let connected = ClientEvent::Connected { session_present: connack.session_present };
+        if self.tell(connected).await.is_err() {
+            return End::Closed;
+        }
+        // Hubs keep the subscriptions of a session; one from before this process may lack some.
+        if !connack.session_present || self.epoch == 1 {
+            self.granted.clear();
+        }
+        let missing: Vec<Subscription> = self.wanted.difference(&self.granted).copied().collect();
+        session.subscribe(&missing, &self.topics);
+        loop {
+            match self.turn(session).await {
+                Ok(None) => {}
+                Ok(Some(end)) => return end,
+                Err(source) => {
+                    let dial = self.ends.options.dial.clone();
+                    return End::Lost(ConnectError::Broken { dial, source });
+                }
+            }
+        }
+    }
+
+    /// Does what can be done at once, then waits for one thing to happen.
+    async fn turn(&mut self, session: &mut Session) -> io::Result<Option<End>> {
+        let held = match self.take_events(session) {
+            Ok(held) => held,
+            Err(error) => return Ok(Some(End::Lost(error))),
+        };
+        self.ask_twins(session);
+        self.fill(session);
+        let now = self.ends.clock.now();
+        if session.draining_until.is_some_and(|until| session.is_quiet() || until <= now) {
+            return Ok(Some(End::Renewal));
+        }
+        let renewal = session.draining_until.unwrap_or(session.renew_at);
+        let deadline = session.link.deadline().map_or(renewal, |at| at.min(renewal));
+        let has_room = session.has_room(&self.ends.options);
+        let happened = tokio::select! {
+            biased;
+            order = self.ends.control.recv() => Happened::Order(order),
+            Some(outgoing) = self.ends.outgoing.recv(), if has_room => Happened::Send(outgoing),
+            _ = self.ends.events.reserve(), if held => Happened::Nothing,
+            moved = session.link.exchange() => Happened::Moved(moved?),
+            () = self.ends.clock.sleep_until(deadline) => Happened::Timeout,
+        };
+        match happened {
+            Happened::Order(order) => return Ok(self.obey(session, order)),
+            Happened::Send(outgoing) => {
+                if let Err(outgoing) = session.publish(outgoing) {
+                    self.resend.push_back(outgoing);
+                }
+            }
+            Happened::Moved(Moved::Ended) => {
+                let dial = self.ends.options.dial.clone();
+                return Ok(Some(End::Lost(ConnectError::Closed { dial })));
+            }
+            Happened::Moved(_) | Happened::Nothing => {}
+            Happened::Timeout => {
+                let now = self.ends.clock.now();
+                if now >= session.renew_at && session.draining_until.is_none() {
+                    session.draining_until = Some(now + RENEWAL_DRAIN);
+                }
+                session.link.handle_timeout();
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes the machine's events. True when some are left because the reader is behind.
+    fn take_events(&mut self, session: &mut Session) -> Result<bool, ConnectError> {
+        let Some(control) = self.ends.control_sender.upgrade() else { return Ok(false) };
+        loop {
+            // Nobody else sends, so room that is there stays there.
+            if self.ends.events.capacity() == 0 && !self.ends.events.is_closed() {
+                return Ok(true);
+            }
+            let Some(event) = session.link.poll_event() else { return Ok(false) };
+            let dial = || self.ends.options.dial.clone();
+            match event {
+                Event::Publish(publish) => {
+                    if let Some(event) = session.received(&publish, &self.topics, &control) {
+                        // Fails only when nobody listens.
+                        let _ = self.ends.events.try_send(event);
+                    }
+                }
+                Event::Puback(packet_id) => session.acknowledged(packet_id),
+                Event::Suback(suback) => self.granted.extend(session.subscribed(&suback)),
+                Event::Unsuback(_) | Event::Connack(_) => {}
+                Event::Violation(source) => {
+                    return Err(ConnectError::Violation { dial: dial(), source });
+                }
+                Event::TimedOut(source) => {
+                    return Err(ConnectError::Silent { dial: dial(), source });
+                }
+            }
+        }
+    }
+
+    /// Sends twin requests that wait. Answers need their subscription on hubs other than ours.
+    fn ask_twins(&mut self, session: &mut Session) {
+        if session.draining_until.is_some() {
+            return;
+        }
+        while let Some(request) = self.twins.pop_front() {
+            if request.reply.is_closed() {
+                continue;
+            }
+            if self.wanted.insert(Subscription::TwinResponses) {
+                session.subscribe(&[Subscription::TwinResponses], &self.topics);
+            }
+            if let Err(request) = session.ask_twin(request) {
+                self.twins.push_front(request);
+                return;
+            }
+        }
+    }
+
+    /// Sends messages for as long as there are some and there is room: first those again that a
+    /// lost connection left.
+    fn fill(&mut self, session: &mut Session) {
+        while session.has_room(&self.ends.options) {
+            let next = self.resend.pop_front().or_else(|| self.ends.outgoing.try_recv().ok());
+            let Some(outgoing) = next else { return };
+            if let Err(outgoing) = session.publish(outgoing) {
+                self.resend.push_front(outgoing);
+                return;
+            }
+        }
+    }
+
+    fn obey(&mut self, session: &mut Session, order: Option<Control>) -> Option<End> {
+        match order {
+            None | Some(Control::Close) => return Some(End::Closed),
+            Some(Control::Subscribe(kind)) => {
+                if self.wanted.insert(kind) {
+                    session.subscribe(&[kind], &self.topics);
+                }
+            }
+            Some(Control::Settle { epoch, packet_id }) if epoch == session.epoch => {
+                session.settle(packet_id);
+            }
+            Some(Control::MethodReply { epoch, rid, status, payload })
+                if epoch == session.epoch =>
+            {
+                session.answer_method(&rid, status, &payload);
+            }
+            Some(order) => self.note(order),
+        }
+        None
+    }
+}
+
+/// Opens a connection and gets in. Also tells when to renew the token that it did so with.
+async fn open(options: Arc<Options>, clock: Clock) -> Result<(Link, Connack, Mono), ConnectError> {
+    let dial = options.dial.clone();
+    let attempt = async {
+        let begun = clock.now();
+        let token = options.token.token(&*options.signer, &clock).await;
+        let token = token.map_err(ConnectError::Sign)?;
+        let stream = options.dial.connect(&options.tls, CONNECT_LIMIT).await;
+        let stream = stream.map_err(ConnectError::Dial)?;
+        let machine = ClientConnection::new(machine_settings(&options));
+        let mut link = Link::new(stream, machine, clock.clone());
+        let now = link.now();
+        let connect = connect_packet(&options, token);
+        link.machine
+            .connect(now, connect)
+            .map_err(|source| ConnectError::Request { dial: options.dial.clone(), source })?;
+        let connack = connack(&mut link, &options).await?;
+        let renew_at = begun + options.token.lifetime * TOKEN_RENEWAL_PERCENT / 100;
+        Ok((link, connack, renew_at))
+    };
+    match clock.timeout(CONNECT_LIMIT, attempt).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(ConnectError::Deadline { dial, limit: CONNECT_LIMIT }),
+    }
+}
+
+fn machine_settings(options: &Options) -> Settings {
+    // Subscriptions need packet ids beside the messages.
+    let send_window = options.queues.in_flight_max + SUBSCRIPTIONS_IN_FLIGHT;
+    Settings { send_window, ..Settings::default() }
+}
+
+fn connect_packet(options: &Options, token: String) -> Connect {
+    let name = ConnectName {
+        model_id: options.model_id.clone(),
+        auth_chain: options.auth_chain.clone(),
+        ..ConnectName::new(&*options.host_name, options.identity.clone(), &options.client_type)
+    };
+    Connect {
+        user_name: Some(name.user_name()),
+        password: Some(token.into_bytes().into()),
+        keep_alive_s: u16::try_from(options.keep_alive.as_secs()).unwrap_or(u16::MAX),
+        ..Connect::new(name.client_id())
+    }
+}
+
+async fn connack(link: &mut Link, options: &Options) -> Result<Connack, ConnectError> {
+    let dial = || options.dial.clone();
+    loop {
+        match link.poll_event() {
+            Some(Event::Connack(connack)) if connack.code == ConnackCode::Accepted => {
+                return Ok(connack);
+            }
+            Some(Event::Connack(Connack { code, .. })) => {
+                let identity = options.identity.to_string();
+                return Err(ConnectError::Refused { dial: dial(), identity, code });
+            }
+            Some(Event::Violation(source)) => {
+                return Err(ConnectError::Violation { dial: dial(), source });
+            }
+            Some(_) => {}
+            None => match link.exchange().await {
+                Ok(Moved::Ended) => return Err(ConnectError::Closed { dial: dial() }),
+                Ok(Moved::Read | Moved::Written) => {}
+                Err(source) => return Err(ConnectError::Broken { dial: dial(), source }),
+            },
+        }
+    }
+}
+
+fn random() -> u32 {
+    u32::from_le_bytes(host::entropy::bytes())
+}
+
+/// From the token to the CONNACK; SDKs wait 30 to 60 s for the CONNACK alone
+/// (`device-protocol.md` §3.2).
+const CONNECT_LIMIT: Duration = Duration::from_secs(30);
+/// How long a renewal waits for acknowledgements; what is late is sent again.
+const RENEWAL_DRAIN: Duration = Duration::from_secs(10);
+/// How long the last bytes may take; a program that ends must not hang here.
+const GOODBYE_LIMIT: Duration = Duration::from_millis(500);
+/// One SUBSCRIBE at the start and one for each kind asked for later.
+const SUBSCRIPTIONS_IN_FLIGHT: usize = 8;

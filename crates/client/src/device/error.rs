@@ -1,0 +1,165 @@
+//! What can go wrong with a device's or module's connection and the requests on it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mqtt::client::{Timeout, Violation};
+use mqtt::packet::ConnackCode;
+
+use crate::dial::{Dial, DialError};
+use crate::signer::SignError;
+
+/// Why there is no connection. The client goes on trying whatever it is.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// No token.
+    #[error("cannot sign a token to connect with")]
+    Sign(#[source] SignError),
+    /// Not reachable or not trusted.
+    #[error(transparent)]
+    Dial(DialError),
+    /// Nothing happened for too long.
+    #[error("{dial} did not finish connecting within {limit:?}")]
+    Deadline {
+        /// What was dialled.
+        dial: Dial,
+        /// What was allowed.
+        limit: Duration,
+    },
+    /// The server said no.
+    #[error("{}", refusal(dial, identity, *code))]
+    Refused {
+        /// What was dialled.
+        dial: Dial,
+        /// As whom.
+        identity: String,
+        /// What it said.
+        code: ConnackCode,
+    },
+    /// The CONNECT cannot be written: some id or name is too long.
+    #[error("cannot ask {dial} to connect")]
+    Request {
+        /// What was dialled.
+        dial: Dial,
+        /// Why.
+        source: mqtt::SendError,
+    },
+    /// The server broke the protocol.
+    #[error("{dial} does not keep to MQTT 3.1.1")]
+    Violation {
+        /// What was dialled.
+        dial: Dial,
+        /// How.
+        source: Violation,
+    },
+    /// The server fell silent.
+    #[error("{dial} fell silent")]
+    Silent {
+        /// What was dialled.
+        dial: Dial,
+        /// When.
+        source: Timeout,
+    },
+    /// The server closed, or the network did.
+    #[error("{dial} closed the connection")]
+    Closed {
+        /// What was dialled.
+        dial: Dial,
+    },
+    /// The connection broke.
+    #[error("connection to {dial} broke")]
+    Broken {
+        /// What was dialled.
+        dial: Dial,
+        /// How.
+        source: std::io::Error,
+    },
+}
+
+impl ConnectError {
+    /// The code, when the server refused for good: only an operator can change that.
+    pub fn permanent_refusal(&self) -> Option<ConnackCode> {
+        match self {
+            Self::Refused { code: ConnackCode::ServerUnavailable, .. } => None,
+            Self::Refused { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+}
+
+/// A refusal in words, with what to do about it (`device-protocol.md` §3.2).
+fn refusal(dial: &Dial, identity: &str, code: ConnackCode) -> String {
+    let why = match code {
+        ConnackCode::NotAuthorized | ConnackCode::BadCredentials => {
+            "check that it is registered and enabled there, that the key is its own, and the clocks"
+        }
+        ConnackCode::IdentifierRejected => "its id and user name do not fit together",
+        ConnackCode::UnacceptableProtocol => "it does not take MQTT 3.1.1",
+        ConnackCode::ServerUnavailable => "it is busy or starting; the next attempt follows",
+        ConnackCode::Accepted => "it accepted",
+    };
+    format!("{dial} refused {identity} (CONNACK {}); {why}", code as u8)
+}
+
+/// Why a message was not delivered, or not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// It is larger than a hub takes.
+    #[error("message has {bytes} bytes with its properties; at most {max} are allowed")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// What a hub takes.
+        max: usize,
+    },
+    /// Its properties do not fit in a topic.
+    #[error("message properties cannot be sent")]
+    Topic(#[source] mqtt::topic::TopicError),
+    /// It does not fit in a packet.
+    #[error("message cannot be sent")]
+    Encode(#[source] mqtt::EncodeError),
+    /// The client was closed before the message was acknowledged; it may have arrived.
+    #[error("connection was closed before the message was acknowledged")]
+    Closed,
+}
+
+/// Why a twin request has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TwinError {
+    /// The hub said no.
+    #[error("hub refused the twin request with status {status}: {message}")]
+    Refused {
+        /// The status.
+        status: u16,
+        /// Its error number, when it gave one.
+        code: Option<u32>,
+        /// Its words.
+        message: String,
+    },
+    /// No answer, though connected.
+    #[error("hub did not answer the twin request within {limit:?}")]
+    Timeout {
+        /// What was allowed.
+        limit: Duration,
+    },
+    /// There was no connection for the whole time.
+    #[error("no connection to ask for the twin within {limit:?}: {reason}")]
+    NotConnected {
+        /// What was allowed.
+        limit: Duration,
+        /// Why there is none.
+        reason: Arc<str>,
+    },
+    /// The connection was lost while waiting; a patch may have been applied.
+    #[error("connection was lost before the twin request was answered")]
+    Disconnected,
+    /// The answer is no twin.
+    #[error("hub answered the twin request with something else: {0}")]
+    Malformed(String),
+    /// The client was closed.
+    #[error("connection is closed")]
+    Closed,
+}
