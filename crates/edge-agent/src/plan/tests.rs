@@ -1,0 +1,409 @@
+//! Golden tables: a device in a few lines of text, and the plan for it in a few more.
+
+use std::time::Duration;
+
+use manifest::AgentConfig;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::observe::{Identities, ObservedIdentity};
+use crate::record::Kept;
+use crate::target::Digest;
+
+/// A device in which everything can be set by hand.
+struct Device {
+    deployment: Option<Deployment>,
+    observation: Observation,
+    records: Records,
+    busy: BTreeMap<ModuleId, Purpose>,
+    unseen: BTreeSet<ModuleId>,
+    now: Mono,
+}
+
+fn id(name: &str) -> ModuleId {
+    name.parse().unwrap()
+}
+
+fn seconds(seconds: u64) -> Mono {
+    Mono::ZERO + Duration::from_secs(seconds)
+}
+
+fn timing() -> Timing {
+    Timing::default()
+}
+
+impl Device {
+    /// A device at second 1000 that should run these modules (`name`, changes of a module that
+    /// always restarts), with the identities of all of them.
+    fn wanting(modules: &[(&str, Value)]) -> Self {
+        let mut all = serde_json::Map::new();
+        let mut identities = BTreeMap::new();
+        for (name, changes) in modules {
+            let mut module = json!({
+                "type": "docker", "status": "running", "restartPolicy": "always",
+                "settings": {"image": "x:1"},
+            });
+            for (key, value) in changes.as_object().unwrap() {
+                module[key] = value.clone();
+            }
+            all.insert((*name).to_owned(), module);
+            identities.insert(id(name), identity("1"));
+        }
+        let desired = json!({
+            "schemaVersion": "1.1", "runtime": {"type": "docker"}, "systemModules": {},
+            "modules": all,
+        });
+        let config = AgentConfig::parse(desired.as_object().unwrap()).unwrap();
+        Self {
+            deployment: Some(Deployment::new(1, config, &crate::test_surroundings())),
+            observation: Observation {
+                modules: BTreeMap::new(),
+                identities: Identities::Known(identities),
+            },
+            records: Records::new(),
+            busy: BTreeMap::new(),
+            unseen: BTreeSet::new(),
+            now: seconds(1000),
+        }
+    }
+
+    /// The module exists in this status, created from what is wanted now.
+    fn with(mut self, name: &str, status: Status) -> Self {
+        let target = self.deployment.as_ref().unwrap().modules.get(&id(name));
+        let digest = target.map(|target| target.digest.as_str().to_owned());
+        let seen = ObservedModule { status, image: "x:1".into(), ..ObservedModule::default() };
+        let kept = Kept {
+            digest,
+            generation: Some("1".into()),
+            image: Some(seen.image.clone()),
+            owns_identity: true,
+            started: true,
+            ..Kept::default()
+        };
+        self.records.insert(id(name), Record { kept, ..Record::default() });
+        self.observation.modules.insert(id(name), seen);
+        if let Identities::Known(identities) = &mut self.observation.identities {
+            identities.insert(id(name), identity("1"));
+        }
+        self
+    }
+
+    /// It ended by itself at this second, after so many restarts.
+    fn ended(mut self, name: &str, at: u64, restarts: u32) -> Self {
+        let record = self.records.get_mut(&id(name)).unwrap();
+        record.kept.ended = true;
+        record.kept.restart_count = restarts;
+        record.ended_at = Some(seconds(at));
+        self
+    }
+
+    fn record(mut self, name: &str, change: impl FnOnce(&mut Record)) -> Self {
+        change(self.records.entry(id(name)).or_default());
+        self
+    }
+
+    fn without_identity(mut self, name: &str) -> Self {
+        if let Identities::Known(identities) = &mut self.observation.identities {
+            identities.remove(&id(name));
+        }
+        self
+    }
+
+    fn busy(mut self, name: &str, purpose: Purpose) -> Self {
+        self.busy.insert(id(name), purpose);
+        self
+    }
+
+    #[track_caller]
+    fn check(&self, expected: &str) {
+        let plan = plan(&Snapshot {
+            deployment: self.deployment.as_ref(),
+            observation: &self.observation,
+            records: &self.records,
+            busy: &self.busy,
+            unseen: &self.unseen,
+            now: self.now,
+            timing: timing(),
+        });
+        let mut lines = Vec::new();
+        for job in &plan.jobs {
+            let steps: Vec<&str> = job.steps.iter().map(|step| step.as_str()).collect();
+            lines.push(format!("{}: {}", job.module, steps.join(", ")));
+        }
+        for (module, standing) in &plan.standings {
+            if *standing != Standing::Working {
+                lines.push(format!("{module} is {standing:?}"));
+            }
+        }
+        if let Some(at) = plan.wake_at {
+            lines.push(format!("wake at {}", at.since_origin().as_secs()));
+        }
+        let expected: Vec<&str> = expected.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+        assert_eq!(lines, expected);
+    }
+}
+
+fn identity(generation: &str) -> ObservedIdentity {
+    ObservedIdentity { generation: generation.into(), managed_by: "iotedge".into() }
+}
+
+#[test]
+fn a_new_module_is_created_and_started() {
+    Device::wanting(&[("ab", json!({}))])
+        .without_identity("ab")
+        .check("ab: create identity, pull image, create, start");
+    Device::wanting(&[("ab", json!({}))]).check("ab: pull image, create, start");
+    Device::wanting(&[("ab", json!({"imagePullPolicy": "never"}))]).check("ab: create, start");
+    Device::wanting(&[("ab", json!({"status": "stopped"}))]).check("ab: pull image, create");
+}
+
+#[test]
+fn a_device_as_it_should_be_is_left_alone() {
+    Device::wanting(&[("ab", json!({})), ("cd", json!({"status": "stopped"}))])
+        .with("ab", Status::Running)
+        .with("cd", Status::Stopped)
+        .check("ab is Settled\ncd is Settled");
+}
+
+#[test]
+fn while_nothing_is_known_nothing_is_touched() {
+    let mut device = Device::wanting(&[]).with("ab", Status::Running);
+    device.deployment = None;
+    device.check("");
+}
+
+#[test]
+fn a_changed_module_is_replaced_with_the_pull_before_the_stop() {
+    let changed = |kept: fn(&mut Kept)| {
+        Device::wanting(&[("ab", json!({}))])
+            .with("ab", Status::Running)
+            .record("ab", |record| kept(&mut record.kept))
+    };
+    let expected = "ab: pull image, stop, remove, create, start";
+    changed(|kept| kept.digest = Some("other".into())).check(expected);
+    changed(|kept| kept.digest = None).check(expected);
+    changed(|kept| kept.image = Some("x:0".into())).check(expected);
+    changed(|kept| kept.generation = Some("0".into())).check(expected);
+    // The daemon shows no hash, so there is nothing to compare.
+    changed(|kept| kept.image_hash = Some("sha256:0".into())).check("ab is Settled");
+    Device::wanting(&[("ab", json!({}))])
+        .with("ab", Status::Failed)
+        .record("ab", |record| record.kept.digest = None)
+        .check("ab: pull image, remove, create, start");
+}
+
+#[test]
+fn policy_order_and_pull_are_no_reason_to_replace() {
+    let mut device = Device::wanting(&[("ab", json!({}))]).with("ab", Status::Running);
+    let changed = Device::wanting(&[(
+        "ab",
+        json!({"restartPolicy": "never", "imagePullPolicy": "never", "startupOrder": 3}),
+    )]);
+    device.deployment = changed.deployment;
+    device.check("ab is Settled");
+    let changed = Device::wanting(&[("ab", json!({"env": {"A": {"value": "b"}}}))]);
+    device.deployment = changed.deployment;
+    device.check("ab: pull image, stop, remove, create, start");
+}
+
+#[test]
+fn a_lost_identity_is_made_again_and_the_module_with_it() {
+    Device::wanting(&[("ab", json!({}))])
+        .with("ab", Status::Running)
+        .without_identity("ab")
+        .check("ab: create identity, pull image, stop, remove, create, start");
+}
+
+#[test]
+fn a_module_that_is_not_wanted_goes_with_its_identity() {
+    Device::wanting(&[])
+        .with("ab", Status::Running)
+        .with("cd", Status::Failed)
+        .check("ab: stop, remove, delete identity\ncd: remove, delete identity");
+    // The user's own identities and the edge hub's stay.
+    let mut device = Device::wanting(&[]).with("ab", Status::Running).with("$edgeHub", Status::Running);
+    if let Identities::Known(identities) = &mut device.observation.identities {
+        identities.get_mut(&id("ab")).unwrap().managed_by = "somebody".into();
+    }
+    device.check("$edgeHub: stop, remove\nab: stop, remove");
+    // An identity from an attempt that came no further.
+    Device::wanting(&[])
+        .with("ab", Status::Running)
+        .gone("ab")
+        .check("ab: delete identity");
+    // Identities that never were modules are not ours.
+    let mut device = Device::wanting(&[]).with("ab", Status::Running).gone("ab");
+    device.records.clear();
+    device.check("");
+}
+
+#[test]
+fn the_agent_itself_is_no_module_to_plan_for() {
+    Device::wanting(&[]).with("$edgeAgent", Status::Running).check("");
+}
+
+#[test]
+fn groups_begin_one_after_the_other() {
+    let modules = [
+        ("last", json!({})),
+        ("two", json!({"startupOrder": 2})),
+        ("one-a", json!({"startupOrder": 1})),
+        ("one-b", json!({"startupOrder": 1})),
+    ];
+    Device::wanting(&modules).check(
+        "one-a: pull image, create, start
+         one-b: pull image, create, start
+         last is Queued
+         two is Queued",
+    );
+    Device::wanting(&modules).with("one-a", Status::Running).busy("one-b", Purpose::Deploy(1)).check(
+        "last is Queued
+         one-a is Settled
+         two is Queued",
+    );
+    // A failure is an attempt: the next group goes on.
+    Device::wanting(&modules)
+        .with("one-a", Status::Running)
+        .failing("one-b", 1005)
+        .check(
+            "two: pull image, create, start
+             last is Queued
+             one-a is Settled
+             one-b is Failed
+             wake at 1005",
+        );
+    // What has to go, goes first.
+    Device::wanting(&modules).with("old", Status::Running).check(
+        "old: stop, remove, delete identity
+         last is Queued
+         one-a is Queued
+         one-b is Queued
+         two is Queued",
+    );
+}
+
+#[test]
+fn supervision_waits_for_no_group() {
+    Device::wanting(&[("one", json!({"startupOrder": 1})), ("two", json!({"startupOrder": 2}))])
+        .busy("one", Purpose::Deploy(1))
+        .with("two", Status::Failed)
+        .ended("two", 900, 0)
+        .check("two: restart");
+    // A restart under way holds nobody up either.
+    Device::wanting(&[("one", json!({"startupOrder": 1})), ("two", json!({"startupOrder": 2}))])
+        .with("one", Status::Failed)
+        .busy("one", Purpose::Restart)
+        .check("two: pull image, create, start");
+}
+
+#[test]
+fn what_was_touched_after_the_look_is_looked_at_again() {
+    let mut device = Device::wanting(&[("ab", json!({}))]);
+    device.unseen.insert(id("ab"));
+    device.check("");
+}
+
+#[test]
+fn restarts_follow_policy_and_exit() {
+    use Status::{Dead, Failed, Stopped};
+    for (policy, status, restarted) in [
+        ("always", Stopped, true),
+        ("always", Failed, true),
+        ("on-failure", Stopped, false),
+        ("on-failure", Failed, true),
+        ("on-unhealthy", Stopped, false),
+        ("on-unhealthy", Failed, true),
+        ("never", Stopped, false),
+        ("never", Failed, false),
+    ] {
+        Device::wanting(&[("ab", json!({"restartPolicy": policy}))])
+            .with("ab", status)
+            .ended("ab", 900, 0)
+            .check(if restarted { "ab: restart" } else { "ab is Settled" });
+    }
+    Device::wanting(&[("ab", json!({}))])
+        .with("ab", Dead)
+        .ended("ab", 900, 0)
+        .check("ab: remove, create, start");
+}
+
+#[test]
+fn a_module_that_did_not_end_by_itself_is_started_whatever_its_policy() {
+    for kept in [
+        // It never ran.
+        Kept { started: false, ..Kept::default() },
+        // It was stopped with the device.
+        Kept { started: true, ended: false, ..Kept::default() },
+    ] {
+        Device::wanting(&[("ab", json!({"restartPolicy": "never"}))])
+            .with("ab", Status::Stopped)
+            .record("ab", |record| {
+                record.kept.started = kept.started;
+                record.kept.ended = kept.ended;
+            })
+            .check("ab: start");
+    }
+}
+
+#[test]
+fn restarts_back_off_to_five_minutes_and_never_give_up() {
+    for (restarts, wait) in [(0, 10), (1, 20), (2, 40), (3, 80), (4, 160), (5, 300), (99, 300)] {
+        let device = |now: u64| {
+            let mut device = Device::wanting(&[("ab", json!({}))])
+                .with("ab", Status::Failed)
+                .ended("ab", 1000, restarts);
+            device.now = seconds(now);
+            device
+        };
+        device(1000 + wait - 1).check(&format!("ab is BackOff\nwake at {}", 1000 + wait));
+        device(1000 + wait).check("ab: restart");
+    }
+}
+
+#[test]
+fn a_failed_job_waits_and_another_wish_does_not() {
+    let device = Device::wanting(&[("ab", json!({}))]).failing("ab", 1005);
+    device.check("ab is Failed\nwake at 1005");
+    let mut later = Device::wanting(&[("ab", json!({}))]).failing("ab", 1005);
+    later.now = seconds(1005);
+    later.check("ab: pull image, create, start");
+    let mut other = Device::wanting(&[("ab", json!({}))]).failing("ab", 1005);
+    other.deployment = Device::wanting(&[("ab", json!({"settings": {"image": "x:2"}}))]).deployment;
+    other.check("ab: pull image, create, start");
+}
+
+#[test]
+fn without_identities_nothing_is_created_but_all_is_supervised() {
+    let mut device = Device::wanting(&[("ab", json!({})), ("cd", json!({})), ("ef", json!({}))])
+        .with("cd", Status::Failed)
+        .ended("cd", 900, 0)
+        .with("ef", Status::Running);
+    device.observation.identities = Identities::Unknown("the hub is away".into());
+    device.check("cd: restart\nab is NoIdentity\nef is Settled");
+}
+
+#[test]
+fn a_module_that_should_stop_is_stopped() {
+    Device::wanting(&[("ab", json!({"status": "stopped"}))])
+        .with("ab", Status::Running)
+        .check("ab: stop");
+}
+
+impl Device {
+    fn gone(mut self, name: &str) -> Self {
+        self.observation.modules.remove(&id(name));
+        self
+    }
+
+    fn failing(self, name: &str, retry_at: u64) -> Self {
+        let target = self.deployment.as_ref().unwrap().modules[&id(name)].clone();
+        self.record(name, |record| {
+            record.failure = Some(crate::record::Failure {
+                count: 1,
+                retry_at: seconds(retry_at),
+                message: "no".into(),
+                aim: Aim::Present(Digest::from_text(target.digest.as_str()), true),
+            });
+        })
+    }
+}

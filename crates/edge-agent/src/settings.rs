@@ -1,0 +1,102 @@
+//! What the agent is told when it starts. Declared and read from files by the entrance.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use client::Dial;
+use host::tls::ClientTls;
+use model::DeviceId;
+
+/// Everything that the agent has to know.
+#[derive(Debug, Clone)]
+pub struct AgentSettings {
+    /// Where to dial for the hub, or for the parent.
+    pub dial: Dial,
+    /// Whom to trust there.
+    pub tls: ClientTls,
+    /// Socket of the daemon's management API.
+    pub management_socket: PathBuf,
+    /// Socket of the daemon's workload API for `$edgeAgent`.
+    pub workload_socket: PathBuf,
+    /// Generation of the `$edgeAgent` identity.
+    pub generation: String,
+    /// Directory of the agent's own state; created 0700.
+    pub data_dir: PathBuf,
+    /// What modules are told.
+    pub surroundings: Surroundings,
+    /// What the agent says of itself in its report.
+    pub about: About,
+    /// Numbers that tests shorten.
+    pub timing: Timing,
+}
+
+/// What modules are told about the place where they run.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// The hub's name: it stands in tokens and is verified by TLS.
+    pub hub_host_name: String,
+    /// This device.
+    pub device: DeviceId,
+    /// The name under which modules and leaf devices reach this device's edge hub.
+    pub edge_host_name: String,
+    /// The parent's name, when this device connects through another edge device.
+    pub parent_host_name: Option<String>,
+    /// `IOTEDGE_WORKLOADURI` as modules see it.
+    pub module_workload_uri: String,
+    /// Variables that every module inherits unless its manifest sets them, such as
+    /// `RuntimeLogLevel` and `UpstreamProtocol`.
+    pub inherited_env: BTreeMap<String, String>,
+    /// Variables that the edge hub gets whatever its manifest says, such as
+    /// `FARSHORE_UPSTREAM_ADDRESS`.
+    pub edge_hub_env: BTreeMap<String, String>,
+}
+
+/// The agent in its own report.
+#[derive(Debug, Clone, Default)]
+pub struct About {
+    /// Version of the program.
+    pub version: String,
+    /// Build number or revision.
+    pub build: String,
+    /// Commit.
+    pub commit: String,
+}
+
+/// Periods of the agent; defaults with their source.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// How often the modules are looked at (er §4.4).
+    pub observe_every: Duration,
+    /// How often the whole twin is read again (er §4.2, `ConfigRefreshFrequencySecs`).
+    pub refresh_every: Duration,
+    /// The first wait before a restart or another attempt; it doubles (er §4.5).
+    pub cool_off: Duration,
+    /// The longest such wait (er §4.5).
+    pub cool_off_max: Duration,
+    /// A module that ran this long starts from the first wait again (er §4.5).
+    pub intensive_care: Duration,
+    /// How long the last report may take at the end.
+    pub farewell: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            observe_every: Duration::from_secs(5),
+            refresh_every: Duration::from_secs(3600),
+            cool_off: Duration::from_secs(10),
+            cool_off_max: Duration::from_secs(300),
+            intensive_care: Duration::from_secs(600),
+            farewell: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Timing {
+    /// The wait before attempt `count` + 1.
+    pub(crate) fn wait(&self, count: u32) -> Duration {
+        let factor = 2_u32.saturating_pow(count);
+        self.cool_off.saturating_mul(factor).min(self.cool_off_max)
+    }
+}
