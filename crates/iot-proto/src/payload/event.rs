@@ -7,7 +7,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use model::message::{Message, SystemProperty};
 use model::{Fault, IdentityId};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
@@ -56,7 +56,7 @@ pub struct EventLine {
     /// Properties that the sender's application set.
     pub properties: Map<String, Value>,
     /// The body, when it is JSON.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub body: Option<Box<RawValue>>,
     /// The body, when it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -139,6 +139,11 @@ impl EventLine {
             (None, None) => Ok(Bytes::new()),
         }
     }
+}
+
+/// A body of the JSON text `null` is a body, too.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Deserialize::deserialize(deserializer).map(Some)
 }
 
 /// One of the partitions, in the answer of `GET /events/partitions`.
