@@ -372,7 +372,7 @@ impl ServerConnection {
         let due = self.last_packet.saturating_add(self.silence_max);
         if due > now {
             self.timers.set(Timer::KeepAlive, due);
-        } else if self.owes_answers() || self.has_grace {
+        } else if self.owes_answers() || !self.events.is_empty() || self.has_grace {
             // We didn't read, so we cannot know. While the owner is late, the client
             // is not to blame; one that doesn't read its input gets one more interval.
             self.has_grace = false;

@@ -211,6 +211,17 @@ fn a_late_owner_is_not_the_clients_silence() {
 }
 
 #[test]
+fn an_owner_that_leaves_events_is_late_too() {
+    let mut peer = Peer::connected(Settings::default(), 60);
+    peer.send(&Packet::Pingreq);
+    peer.wait(90 * SECOND);
+    peer.wait(90 * SECOND);
+    assert_eq!(peer.events(), [Event::Pinged]);
+    peer.wait(90 * SECOND);
+    peer.expect_timeout(Timeout::KeepAlive);
+}
+
+#[test]
 fn a_client_that_does_not_read_is_closed_in_time() {
     let settings = Settings { output_bytes_max: 100, ..Settings::default() };
     let mut peer = Peer::connected(settings, 60);
