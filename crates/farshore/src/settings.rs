@@ -26,5 +26,6 @@ pub(crate) fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Set
     let text = host::fs::read_to_string(path)
         .map_err(|source| SettingsError::Read { path: path.to_owned(), source })?;
     // The parser's message shows line, column and the offending text.
-    toml::from_str(&text).map_err(|error| SettingsError::Parse { path: path.to_owned(), message: error.to_string() })
+    toml::from_str(&text)
+        .map_err(|error| SettingsError::Parse { path: path.to_owned(), message: error.to_string() })
 }

@@ -22,10 +22,16 @@ mod tests;
 /// What is registered.
 pub trait Identities: Send + Sync + 'static {
     /// How an identity proves itself; none when it is unknown.
-    fn credential(&self, id: &IdentityId) -> impl Future<Output = Result<Option<Credential>, Fault>> + Send;
+    fn credential(
+        &self,
+        id: &IdentityId,
+    ) -> impl Future<Output = Result<Option<Credential>, Fault>> + Send;
 
     /// A shared access policy; none when there is none of this name.
-    fn policy(&self, name: &str) -> impl Future<Output = Result<Option<PolicyCredential>, Fault>> + Send;
+    fn policy(
+        &self,
+        name: &str,
+    ) -> impl Future<Output = Result<Option<PolicyCredential>, Fault>> + Send;
 
     /// The host names under which tokens may name this hub.
     fn host_names(&self) -> &[String];
@@ -157,9 +163,10 @@ impl AuthError {
     pub fn to_fault(&self) -> Fault {
         match self {
             Self::Unavailable(fault) => fault.clone(),
-            Self::Denied(Denied::Right(_)) => {
-                Fault::new(FaultKind::IotHubUnauthorizedAccess, "authorization rule does not allow access")
-            }
+            Self::Denied(Denied::Right(_)) => Fault::new(
+                FaultKind::IotHubUnauthorizedAccess,
+                "authorization rule does not allow access",
+            ),
             Self::Denied(Denied::Missing) => {
                 Fault::new(FaultKind::IotHubUnauthorized, "authorization header missing")
             }
@@ -195,7 +202,8 @@ pub async fn identity(
         }
         None => {
             let keys = credential.as_ref().and_then(|c| c.authentication.keys().cloned());
-            let method = if id.module.is_some() { AuthMethod::ModuleSas } else { AuthMethod::DeviceSas };
+            let method =
+                if id.module.is_some() { AuthMethod::ModuleSas } else { AuthMethod::DeviceSas };
             (keys, method, IdMatch::IgnoreCase)
         }
     };
@@ -204,7 +212,12 @@ pub async fn identity(
         return Err(Denied::Resource.into());
     }
     let credential = admitted(id, credential)?;
-    Ok(Principal { identity: id.clone(), generation: credential.generation, method, expires: ends(&token) })
+    Ok(Principal {
+        identity: id.clone(),
+        generation: credential.generation,
+        method,
+        expires: ends(&token),
+    })
 }
 
 /// The actor, the last of the chain, authenticates with the key of its `$edgeHub` and must be the
@@ -266,14 +279,19 @@ fn parse(token: Option<&str>) -> Result<SasToken, Denied> {
 }
 
 /// Computes the signature even when there is no key, so that the time tells nothing.
-fn check_signature(token: &SasToken, keys: Option<&SymmetricKeys>, now: Timestamp) -> Result<(), Denied> {
+fn check_signature(
+    token: &SasToken,
+    keys: Option<&SymmetricKeys>,
+    now: Timestamp,
+) -> Result<(), Denied> {
     let text = token.string_to_sign();
     let fits = |key: &str| {
         let bytes = STANDARD.decode(key).unwrap_or_default();
         let usable = !bytes.is_empty();
         let key = hmac::Key::new(hmac::HMAC_SHA256, if usable { &bytes } else { &NO_KEY });
         let signature = hmac::sign(&key, text.as_bytes());
-        let equal = constant_time::verify_slices_are_equal(signature.as_ref(), token.signature()).is_ok();
+        let equal =
+            constant_time::verify_slices_are_equal(signature.as_ref(), token.signature()).is_ok();
         equal & usable
     };
     let (primary, secondary) = match keys {

@@ -88,13 +88,20 @@ pub trait DeviceLink: Send + Sync + 'static {
 
     /// The subscriptions are now these. Resolves when they are stored (CleanSession 0, unless they
     /// came from the store).
-    fn subscribed(&self, subscriptions: Subscriptions) -> impl Future<Output = Result<(), Fault>> + Send;
+    fn subscribed(
+        &self,
+        subscriptions: Subscriptions,
+    ) -> impl Future<Output = Result<(), Fault>> + Send;
 
     /// The identity answers a direct method. Unknown and late calls are ignored.
     fn method_answer(&self, call: Uuid, response: MethodResponse);
 
     /// The identity settles a delivery. Resolves when that is durable.
-    fn settle(&self, lock: Uuid, outcome: Settlement) -> impl Future<Output = Result<(), Fault>> + Send;
+    fn settle(
+        &self,
+        lock: Uuid,
+        outcome: Settlement,
+    ) -> impl Future<Output = Result<(), Fault>> + Send;
 
     /// The connection is gone. `graceful` when the identity said so itself.
     fn close(&self, graceful: bool) -> impl Future<Output = ()> + Send;
@@ -154,7 +161,9 @@ impl Receipt {
     pub fn poll_ready(&self) -> Option<Result<(), SubmitError>> {
         match self {
             Self::Done => Some(Ok(())),
-            Self::Journal(receipt) => receipt.poll_ready().map(|result| result.map_err(SubmitError::from)),
+            Self::Journal(receipt) => {
+                receipt.poll_ready().map(|result| result.map_err(SubmitError::from))
+            }
         }
     }
 

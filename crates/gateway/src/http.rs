@@ -95,7 +95,9 @@ impl<B: ServiceBackend> Head<B> {
             let shutdown = shutdown.clone();
             async move { Ok::<_, Infallible>(head.handle(request, peer, shutdown).await) }
         });
-        if let Err(error) = host::http::serve_connection(io, service, Limits::default(), shutdown).await {
+        if let Err(error) =
+            host::http::serve_connection(io, service, Limits::default(), shutdown).await
+        {
             tracing::debug!(%peer, error = %host::logs::chain(&error), "http connection ended");
         }
     }
@@ -121,13 +123,18 @@ impl<B: ServiceBackend> Head<B> {
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>, shutdown: Shutdown) -> Result<Response<Body>, Fault> {
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        shutdown: Shutdown,
+    ) -> Result<Response<Body>, Fault> {
         let (parts, body) = request.into_parts();
         let route = Route::parse(&parts.method, parts.uri.path())?;
         let query = Query::parse(parts.uri.query());
         query.api_version()?;
         self.authorize(&route, &parts.headers).await?;
-        let body = host::http::read_body(body, BODY_BYTES_MAX, BODY_DEADLINE).await.map_err(body_fault)?;
+        let body =
+            host::http::read_body(body, BODY_BYTES_MAX, BODY_DEADLINE).await.map_err(body_fault)?;
         self.resource(route, &query, &parts.headers, body, shutdown).await
     }
 
@@ -156,9 +163,10 @@ impl<B: ServiceBackend> Head<B> {
 
 fn body_fault(error: host::http::BodyError) -> Fault {
     match error {
-        host::http::BodyError::TooLarge { bytes_max } => {
-            Fault::new(FaultKind::MessageTooLarge, format!("the body is longer than {bytes_max} bytes"))
-        }
+        host::http::BodyError::TooLarge { bytes_max } => Fault::new(
+            FaultKind::MessageTooLarge,
+            format!("the body is longer than {bytes_max} bytes"),
+        ),
         error => Fault::new(FaultKind::IotHubFormatError, error.to_string()),
     }
 }

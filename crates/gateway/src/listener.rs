@@ -21,8 +21,13 @@ const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Accepts TLS connections until the shutdown, then waits for the last ones to end.
-pub async fn serve_tls<F, W>(listener: TcpListener, tls: ServerTls, clock: Clock, shutdown: Shutdown, serve: F)
-where
+pub async fn serve_tls<F, W>(
+    listener: TcpListener,
+    tls: ServerTls,
+    clock: Clock,
+    shutdown: Shutdown,
+    serve: F,
+) where
     F: Fn(ServerStream<TcpStream>, SocketAddr) -> W + Send + Sync + 'static,
     W: Future<Output = ()> + Send + 'static,
 {
@@ -74,7 +79,9 @@ where
 /// usual first mistake.
 fn handshake_failed(peer: SocketAddr, error: &io::Error) {
     match error.kind() {
-        io::ErrorKind::InvalidData => tracing::warn!(%peer, %error, "tls handshake failed; does the client trust this server's CA?"),
+        io::ErrorKind::InvalidData => {
+            tracing::warn!(%peer, %error, "tls handshake failed; does the client trust this server's CA?")
+        }
         _ => tracing::debug!(%peer, %error, "tls handshake failed"),
     }
 }

@@ -44,18 +44,24 @@ pub(crate) fn master_key(dir: &Path) -> Result<MasterKey, CertificatesError> {
         fs::create_new(&path, &host::entropy::bytes::<32>(), 0o600)?;
     }
     let bytes = fs::read(&path)?;
-    let bytes: [u8; 32] = bytes.try_into().map_err(|_| CertificatesError::Damaged(path.display().to_string()))?;
+    let bytes: [u8; 32] =
+        bytes.try_into().map_err(|_| CertificatesError::Damaged(path.display().to_string()))?;
     Ok(MasterKey::new(bytes))
 }
 
 /// The hub's own certificates; made once, the server's renewed.
-pub(crate) fn own(dir: &Path, names: &[String], clock: &Clock) -> Result<Certificates, CertificatesError> {
+pub(crate) fn own(
+    dir: &Path,
+    names: &[String],
+    clock: &Clock,
+) -> Result<Certificates, CertificatesError> {
     let authority = authority(dir, clock.wall())?;
     let ca_pem = authority.root_pem();
     let (chain, key) = (dir.join("server.pem"), dir.join("server.key"));
     if !still_good(&chain, names, clock.wall())? {
         let names = server_names(names)?;
-        let issued = authority.issue_server(&names, Validity::starting(clock.wall(), SERVER_LIFE))?;
+        let issued =
+            authority.issue_server(&names, Validity::starting(clock.wall(), SERVER_LIFE))?;
         fs::write_atomic(&key, issued.key_pem.as_bytes(), 0o600)?;
         fs::write_atomic(&chain, issued.chain_pem.as_bytes(), 0o644)?;
     }
@@ -71,7 +77,8 @@ fn authority(dir: &Path, now: Timestamp) -> Result<Authority, CertificatesError>
     if !fs::exists(&certificate)? {
         // What an earlier CA signed is worth nothing now.
         fs::remove(&dir.join("server.pem"))?;
-        let authority = Authority::create_root("Farshore hub CA", Validity::starting(now, CA_LIFE))?;
+        let authority =
+            Authority::create_root("Farshore hub CA", Validity::starting(now, CA_LIFE))?;
         fs::write_atomic(&key, authority.key_pem().as_bytes(), 0o600)?;
         fs::write_atomic(&certificate, authority.root_pem().as_bytes(), 0o644)?;
     }

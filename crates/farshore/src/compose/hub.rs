@@ -65,7 +65,11 @@ pub(crate) struct RunningHub {
 impl RunningHub {
     /// Opens the stores and begins to listen. Everything that can be wrong is found out before the
     /// first connection is taken.
-    pub(crate) async fn start(settings: HubSettings, clock: Clock, shutdown: Shutdown) -> Result<Self, HubError> {
+    pub(crate) async fn start(
+        settings: HubSettings,
+        clock: Clock,
+        shutdown: Shutdown,
+    ) -> Result<Self, HubError> {
         let settings = settings.checked()?;
         let dir = &settings.data_dir;
         host::fs::create_private_dir(dir)
@@ -77,7 +81,8 @@ impl RunningHub {
             event_age_max: settings.retention_age(),
             ..embedded::Settings::default()
         };
-        let (stores, report) = embedded::open(&dir.join("store"), store_settings, master, clock.clone()).await?;
+        let (stores, report) =
+            embedded::open(&dir.join("store"), store_settings, master, clock.clone()).await?;
         report_damage(&report);
         let policies = hub::policies::ensure_defaults(&stores).await?;
         let (tls, ca_pem) = tls(&settings, &clock)?;
@@ -105,7 +110,11 @@ impl RunningHub {
 
     fn serve(&mut self, sockets: Sockets, clock: &Clock) {
         let backend = Arc::new(self.hub.clone());
-        let mqtt_head = Arc::new(mqtt::Head::new(Arc::clone(&backend), clock.clone(), mqtt::Settings::default()));
+        let mqtt_head = Arc::new(mqtt::Head::new(
+            Arc::clone(&backend),
+            clock.clone(),
+            mqtt::Settings::default(),
+        ));
         let http_head = Arc::new(http::Head::new(backend, Arc::clone(&mqtt_head), clock.clone()));
         for socket in sockets.mqtt {
             self.serve_mqtt_tls(socket, &mqtt_head, clock);
@@ -116,7 +125,13 @@ impl RunningHub {
                 let (head, stop) = (Arc::clone(&head), stop.clone());
                 async move { head.serve(stream, peer, &stop).await }
             };
-            self.tasks.spawn(listener::serve_tls(socket, self.tls.clone(), clock.clone(), self.shutdown.clone(), serve));
+            self.tasks.spawn(listener::serve_tls(
+                socket,
+                self.tls.clone(),
+                clock.clone(),
+                self.shutdown.clone(),
+                serve,
+            ));
         }
         if let Some(socket) = sockets.mqtt_unencrypted {
             let (head, stop) = (mqtt_head, self.shutdown.clone());
@@ -124,13 +139,24 @@ impl RunningHub {
                 let (head, stop) = (Arc::clone(&head), stop.clone());
                 async move { head.serve(stream, peer, &stop).await }
             };
-            self.tasks.spawn(listener::serve_plain(socket, clock.clone(), self.shutdown.clone(), serve));
+            self.tasks.spawn(listener::serve_plain(
+                socket,
+                clock.clone(),
+                self.shutdown.clone(),
+                serve,
+            ));
         }
         if let Some(socket) = sockets.operations {
             let ready = Ready::default();
             ready.set(true);
             let metrics = Metrics::new();
-            self.tasks.spawn(operations::serve(socket, metrics, ready, clock.clone(), self.shutdown.clone()));
+            self.tasks.spawn(operations::serve(
+                socket,
+                metrics,
+                ready,
+                clock.clone(),
+                self.shutdown.clone(),
+            ));
         }
         let (hub, stop) = (self.hub.clone(), self.shutdown.clone());
         self.tasks.spawn(async move { hub.run(stop).await });
@@ -142,7 +168,13 @@ impl RunningHub {
             let (head, stop) = (Arc::clone(&head), stop.clone());
             async move { head.serve(stream, peer, &stop).await }
         };
-        self.tasks.spawn(listener::serve_tls(socket, self.tls.clone(), clock.clone(), self.shutdown.clone(), serve));
+        self.tasks.spawn(listener::serve_tls(
+            socket,
+            self.tls.clone(),
+            clock.clone(),
+            self.shutdown.clone(),
+            serve,
+        ));
     }
 
     /// The settings it runs with.
@@ -176,10 +208,14 @@ struct Sockets {
 impl Sockets {
     fn open(settings: &HubSettings) -> Result<Self, HubError> {
         let listen = &settings.listen;
-        let (mqtt, mqtt_port) = open_all(&listen.addresses, listen.mqtt_port, "MQTT", "listen.mqtt_port")?;
-        let (https, https_port) = open_all(&listen.addresses, listen.https_port, "HTTPS", "listen.https_port")?;
-        let operations =
-            settings.operations()?.map(|address| open(address, "health and metrics", "listen.operations")).transpose()?;
+        let (mqtt, mqtt_port) =
+            open_all(&listen.addresses, listen.mqtt_port, "MQTT", "listen.mqtt_port")?;
+        let (https, https_port) =
+            open_all(&listen.addresses, listen.https_port, "HTTPS", "listen.https_port")?;
+        let operations = settings
+            .operations()?
+            .map(|address| open(address, "health and metrics", "listen.operations"))
+            .transpose()?;
         let mqtt_unencrypted = settings
             .mqtt_unencrypted()?
             .map(|address| open(address, "unencrypted MQTT", "listen.mqtt_unencrypted"))
@@ -213,11 +249,19 @@ fn open_all(
     Ok((listeners, port))
 }
 
-fn open(address: SocketAddr, purpose: &'static str, setting: &'static str) -> Result<TcpListener, HubError> {
+fn open(
+    address: SocketAddr,
+    purpose: &'static str,
+    setting: &'static str,
+) -> Result<TcpListener, HubError> {
     net::listen(address).map_err(|source| {
         let hint = match () {
-            () if source.is_in_use() => "another program has this port; stop it or change the port in the settings",
-            () if source.is_denied() => "ports below 1024 need root or CAP_NET_BIND_SERVICE; or change the port",
+            () if source.is_in_use() => {
+                "another program has this port; stop it or change the port in the settings"
+            }
+            () if source.is_denied() => {
+                "ports below 1024 need root or CAP_NET_BIND_SERVICE; or change the port"
+            }
             () => setting,
         };
         HubError::Listen { address, purpose, hint, source }
@@ -230,13 +274,17 @@ fn tls(settings: &HubSettings, clock: &Clock) -> Result<(ServerTls, Option<Strin
 }
 
 /// Chain, key, and the CA when it is the hub's own.
-fn server_pem(settings: &HubSettings, clock: &Clock) -> Result<(String, String, Option<String>), HubError> {
+fn server_pem(
+    settings: &HubSettings,
+    clock: &Clock,
+) -> Result<(String, String, Option<String>), HubError> {
     if settings.tls.certificate.as_os_str().is_empty() {
         let own = certificates::own(&settings.data_dir, &settings.host_names, clock)?;
         let Certificates { ca_pem, server_chain_pem, server_key_pem } = own;
         return Ok((server_chain_pem, server_key_pem, Some(ca_pem)));
     }
-    let read = |path: &std::path::Path| host::fs::read_to_string(path).map_err(CertificatesError::from);
+    let read =
+        |path: &std::path::Path| host::fs::read_to_string(path).map_err(CertificatesError::from);
     Ok((read(&settings.tls.certificate)?, read(&settings.tls.key)?, None))
 }
 

@@ -22,7 +22,13 @@ impl Ready {
 }
 
 /// Serves until the shutdown.
-pub(crate) async fn serve(listener: TcpListener, metrics: Metrics, ready: Ready, clock: Clock, shutdown: Shutdown) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    metrics: Metrics,
+    ready: Ready,
+    clock: Clock,
+    shutdown: Shutdown,
+) {
     let stop = shutdown.clone();
     gateway::listener::serve_plain(listener, clock, shutdown, move |stream, _| {
         let (metrics, ready, stop) = (metrics.clone(), ready.clone(), stop.clone());

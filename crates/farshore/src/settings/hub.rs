@@ -58,12 +58,19 @@ pub(crate) struct Log {
 impl HubSettings {
     /// Checks what the types cannot say.
     pub(crate) fn checked(self) -> Result<Self, SettingsError> {
-        let wrong = |name, problem: &str| Err(SettingsError::Value { name, problem: problem.to_owned() });
+        let wrong =
+            |name, problem: &str| Err(SettingsError::Value { name, problem: problem.to_owned() });
         if self.host_names.is_empty() || self.host_names.iter().any(|name| !is_host_name(name)) {
-            return wrong("host_names", "give at least one host name or IP address, without a port");
+            return wrong(
+                "host_names",
+                "give at least one host name or IP address, without a port",
+            );
         }
         if self.listen.addresses.is_empty() {
-            return wrong("listen.addresses", "give at least one address, for example \"127.0.0.1\"");
+            return wrong(
+                "listen.addresses",
+                "give at least one address, for example \"127.0.0.1\"",
+            );
         }
         if !(2..=32).contains(&self.events.partitions) {
             return wrong("events.partitions", "give a number from 2 to 32");
@@ -100,7 +107,10 @@ fn log_format(text: &str) -> Result<host::logs::Format, SettingsError> {
     match text {
         "logfmt" => Ok(host::logs::Format::Logfmt),
         "json" => Ok(host::logs::Format::Json),
-        _ => Err(SettingsError::Value { name: "log.format", problem: "give \"logfmt\" or \"json\"".into() }),
+        _ => Err(SettingsError::Value {
+            name: "log.format",
+            problem: "give \"logfmt\" or \"json\"".into(),
+        }),
     }
 }
 
@@ -109,7 +119,9 @@ fn optional_address(name: &'static str, text: &str) -> Result<Option<SocketAddr>
         "" => Ok(None),
         text => text.parse().map(Some).map_err(|_| SettingsError::Value {
             name,
-            problem: format!("{text:?} is not an address with a port; write \"127.0.0.1:1883\", or \"\" for none"),
+            problem: format!(
+                "{text:?} is not an address with a port; write \"127.0.0.1:1883\", or \"\" for none"
+            ),
         }),
     }
 }

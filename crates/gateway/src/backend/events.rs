@@ -22,7 +22,11 @@ pub trait EventsBackend: Send + Sync + 'static {
 /// Reads a partition in order.
 pub trait EventReader: Send + 'static {
     /// The next events. With `wait` it waits for at least one; without, nothing means the end.
-    fn next(&mut self, limit: usize, wait: bool) -> impl Future<Output = Result<Vec<Event>, Fault>> + Send;
+    fn next(
+        &mut self,
+        limit: usize,
+        wait: bool,
+    ) -> impl Future<Output = Result<Vec<Event>, Fault>> + Send;
 }
 
 /// What a partition holds.

@@ -36,7 +36,8 @@ pub trait RegistryBackend: Send + Sync + 'static {
     fn module(&self, id: &IdentityId) -> impl Future<Output = Result<Module, Fault>> + Send;
 
     /// All modules of a device.
-    fn modules(&self, device: &DeviceId) -> impl Future<Output = Result<Vec<Module>, Fault>> + Send;
+    fn modules(&self, device: &DeviceId)
+    -> impl Future<Output = Result<Vec<Module>, Fault>> + Send;
 
     /// Creates or changes a module.
     fn put_module(
@@ -114,4 +115,3 @@ pub struct ScopePage {
     /// Where the next page begins; none at the end.
     pub continuation: Option<String>,
 }
-

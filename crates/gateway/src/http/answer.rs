@@ -64,7 +64,11 @@ pub(super) fn fault(fault: &Fault, now: Timestamp) -> Response<Body> {
     response
 }
 
-pub(super) fn bytes(status: StatusCode, body: Vec<u8>, content_type: &'static str) -> Response<Body> {
+pub(super) fn bytes(
+    status: StatusCode,
+    body: Vec<u8>,
+    content_type: &'static str,
+) -> Response<Body> {
     let mut response = Response::new(Full::from(body).boxed_unsync());
     *response.status_mut() = status;
     let headers = response.headers_mut();

@@ -40,7 +40,9 @@ impl<B: ServiceBackend> Head<B> {
 
 /// Whether the token is a policy's; a malformed one is judged by whoever checks it.
 fn has_policy(token: Option<&str>) -> bool {
-    token.and_then(|token| SasToken::parse(token).ok()).is_some_and(|token| token.key_name().is_some())
+    token
+        .and_then(|token| SasToken::parse(token).ok())
+        .is_some_and(|token| token.key_name().is_some())
 }
 
 fn check(rights: Rights, right: Right) -> Result<(), Denied> {

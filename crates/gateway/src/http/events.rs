@@ -49,7 +49,9 @@ impl<B: ServiceBackend> Head<B> {
             };
             match events {
                 Ok(events) if events.is_empty() => None,
-                Ok(events) => Some((Ok::<_, Infallible>(Frame::data(lines(&events))), (reader, shutdown))),
+                Ok(events) => {
+                    Some((Ok::<_, Infallible>(Frame::data(lines(&events))), (reader, shutdown)))
+                }
                 Err(fault) => {
                     tracing::warn!(partition, %fault, "reading events ended");
                     None

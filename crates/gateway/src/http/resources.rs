@@ -7,7 +7,9 @@ use host::signals::Shutdown;
 use iot_proto::etag::{self, IfMatch};
 use iot_proto::payload::device::{DeviceJson, DeviceWrite};
 use iot_proto::payload::module::{ModuleJson, ModuleWrite};
-use iot_proto::payload::scope::{ScopeDevice, ScopeIdentityRequest, ScopeModule, ScopeRequest, ScopeResult};
+use iot_proto::payload::scope::{
+    ScopeDevice, ScopeIdentityRequest, ScopeModule, ScopeRequest, ScopeResult,
+};
 use iot_proto::payload::statistics::{DeviceStatistics, Purged, ServiceStatistics};
 use iot_proto::payload::twin::TwinParts;
 use iot_proto::payload::{self, message, method};
@@ -16,8 +18,8 @@ use model::id::Precondition;
 use model::{DeviceId, Etag, Fault, FaultKind, IdentityId};
 
 use super::{Body, Head, ServiceBackend, answer};
-use crate::backend::registry::{Device, Module, RegistryBackend, ScopePage};
-use crate::backend::twins::{TwinBackend, TwinOf};
+use crate::backend::registry::{Device, Module, ScopePage};
+use crate::backend::twins::TwinOf;
 
 impl<B: ServiceBackend> Head<B> {
     pub(super) async fn resource(
@@ -95,7 +97,11 @@ impl<B: ServiceBackend> Head<B> {
             Route::PurgeCloudToDevice(id) => {
                 let purged = backend.purge(&id).await?;
                 let device_id = id.to_string();
-                Ok(answer::json(&Purged { total_messages_purged: purged, device_id, module_id: None }))
+                Ok(answer::json(&Purged {
+                    total_messages_purged: purged,
+                    device_id,
+                    module_id: None,
+                }))
             }
             Route::Scope(edge) => {
                 let request: ScopeRequest = payload::read(&body)?;
@@ -104,7 +110,8 @@ impl<B: ServiceBackend> Head<B> {
             }
             Route::ScopeIdentity(edge) => {
                 let request: ScopeIdentityRequest = payload::read(&body)?;
-                let target = target(Some(&request.target_device_id), request.target_module_id.as_deref())?;
+                let target =
+                    target(Some(&request.target_device_id), request.target_module_id.as_deref())?;
                 Ok(scope(backend.scope_identity(&edge, &target).await?))
             }
             Route::ScopeByQuery(edge) => {
@@ -161,12 +168,16 @@ fn scope(page: ScopePage) -> Response<Body> {
 }
 
 fn target(device: Option<&str>, module: Option<&str>) -> Result<IdentityId, Fault> {
-    let device = device.ok_or_else(|| Fault::new(FaultKind::ArgumentNull, "targetDeviceId is missing"))?;
-    let device: DeviceId = device.parse().map_err(|error| Fault::argument(format!("targetDeviceId: {error}")))?;
+    let device =
+        device.ok_or_else(|| Fault::new(FaultKind::ArgumentNull, "targetDeviceId is missing"))?;
+    let device: DeviceId =
+        device.parse().map_err(|error| Fault::argument(format!("targetDeviceId: {error}")))?;
     match module.filter(|text| !text.is_empty()) {
         None => Ok(IdentityId::device(device)),
         Some(module) => {
-            let module = module.parse().map_err(|error| Fault::argument(format!("targetModuleId: {error}")))?;
+            let module = module
+                .parse()
+                .map_err(|error| Fault::argument(format!("targetModuleId: {error}")))?;
             Ok(IdentityId::module(device, module))
         }
     }
@@ -177,7 +188,9 @@ fn for_put(if_match: &IfMatch) -> Result<Precondition, Fault> {
     match if_match {
         IfMatch::Absent => Ok(Precondition::Absent),
         IfMatch::Any => Ok(Precondition::Exists),
-        IfMatch::Tag(tag) => etag::parse_identity(tag).map(Precondition::Matches).ok_or_else(foreign_etag),
+        IfMatch::Tag(tag) => {
+            etag::parse_identity(tag).map(Precondition::Matches).ok_or_else(foreign_etag)
+        }
     }
 }
 
@@ -197,5 +210,8 @@ fn for_twin(if_match: &IfMatch) -> Result<Option<Etag>, Fault> {
 
 /// A version that we never wrote cannot be the stored one.
 fn foreign_etag() -> Fault {
-    Fault::new(FaultKind::PreconditionFailed, "If-Match names a version that is not the stored one; read it again")
+    Fault::new(
+        FaultKind::PreconditionFailed,
+        "If-Match names a version that is not the stored one; read it again",
+    )
 }

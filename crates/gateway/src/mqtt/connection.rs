@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -98,8 +98,9 @@ where
         }
         let clock = wire.clock.clone();
         let left = opening.principal.expires.duration_since(clock.wall());
-        let expires = clock.now() + Duration::try_from(left).unwrap_or(Duration::ZERO).min(LIFE_MAX);
-        let mut connection = Self {
+        let expires =
+            clock.now() + Duration::try_from(left).unwrap_or(Duration::ZERO).min(LIFE_MAX);
+        let connection = Self {
             requests: Requests::new(Arc::clone(&opening.link), clock),
             wire,
             link: opening.link,
@@ -136,7 +137,9 @@ where
             }
         };
         match &ended {
-            Ended::Violation(_) | Ended::Failed(_) => tracing::warn!(id = %self.id(), %ended, "connection closed"),
+            Ended::Violation(_) | Ended::Failed(_) => {
+                tracing::warn!(id = %self.id(), %ended, "connection closed")
+            }
             _ => tracing::debug!(id = %self.id(), %ended, "connection closed"),
         }
         let graceful = matches!(ended, Ended::Goodbye);
@@ -256,13 +259,21 @@ where
         let violation = |reason: &dyn std::fmt::Display| Ended::Violation(reason.to_string());
         match self.topics.parse_from_device(topic.as_str()).map_err(|reason| violation(&reason))? {
             DeviceTopic::Telemetry { bag } => {
-                let message = uplink::message(bag, payload, retain).map_err(|reason| violation(&reason))?;
+                let message =
+                    uplink::message(bag, payload, retain).map_err(|reason| violation(&reason))?;
                 self.batch.push(message);
                 self.batch_ids.extend(packet_id);
             }
-            DeviceTopic::TwinGet { rid } => self.requests.push(Request::TwinGet { rid: rid.into(), packet_id }),
+            DeviceTopic::TwinGet { rid } => {
+                self.requests.push(Request::TwinGet { rid: rid.into(), packet_id })
+            }
             DeviceTopic::TwinPatchReported { rid, version } => {
-                let request = Request::Report { rid: rid.into(), expected: version, body: payload, packet_id };
+                let request = Request::Report {
+                    rid: rid.into(),
+                    expected: version,
+                    body: payload,
+                    packet_id,
+                };
                 self.requests.push(request);
             }
             DeviceTopic::MethodResponse { status, rid } => {
@@ -299,7 +310,11 @@ where
                 Ok(subscription) => {
                     let granted = u8::from(qos != QoS::AtMostOnce);
                     self.deliveries.grant(filter.as_str(), subscription, granted);
-                    SubackCode::Granted(if granted == 0 { QoS::AtMostOnce } else { QoS::AtLeastOnce })
+                    SubackCode::Granted(if granted == 0 {
+                        QoS::AtMostOnce
+                    } else {
+                        QoS::AtLeastOnce
+                    })
                 }
                 Err(reason) => {
                     self.refused_filter(filter.as_str(), &reason);
@@ -321,7 +336,8 @@ where
             self.deliveries.revoke(filter.as_str());
         }
         let subscriptions = self.deliveries.subscriptions(false);
-        self.requests.push(Request::Unsubscribe { packet_id: unsubscribe.packet_id, subscriptions });
+        self.requests
+            .push(Request::Unsubscribe { packet_id: unsubscribe.packet_id, subscriptions });
     }
 
     /// Hands the batch to the backend; while that is busy, nothing more is read.

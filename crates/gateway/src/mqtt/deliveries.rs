@@ -65,7 +65,8 @@ impl Deliveries {
     /// What the backend is told of the subscriptions.
     pub(super) fn subscriptions(&self, restored: bool) -> Subscriptions {
         let has = |wanted| self.filters.iter().any(|(_, subscription, _)| *subscription == wanted);
-        let mut filters: Vec<_> = self.filters.iter().map(|(filter, _, qos)| (filter.clone(), *qos)).collect();
+        let mut filters: Vec<_> =
+            self.filters.iter().map(|(filter, _, qos)| (filter.clone(), *qos)).collect();
         filters.sort();
         Subscriptions {
             filters,
@@ -82,7 +83,9 @@ impl Deliveries {
         let granted = self
             .filters
             .iter()
-            .filter(|(filter, kind, _)| *kind == wanted && iot_proto::topic::filter_matches(filter, topic))
+            .filter(|(filter, kind, _)| {
+                *kind == wanted && iot_proto::topic::filter_matches(filter, topic)
+            })
             .map(|(_, _, qos)| *qos)
             .max()?;
         Some(if granted == 0 { QoS::AtMostOnce } else { QoS::AtLeastOnce })
@@ -107,7 +110,8 @@ impl Deliveries {
             Downlink::Method { call, request } => {
                 let rid = self.register(call);
                 let topic = TopicSet::method_request(&request.name, &rid);
-                let outgoing = Outgoing { topic, payload: request.payload, qos: QoS::AtMostOnce, lock: None };
+                let outgoing =
+                    Outgoing { topic, payload: request.payload, qos: QoS::AtMostOnce, lock: None };
                 self.waiting.push_back(outgoing);
             }
             Downlink::CloudToDevice { lock, message } => {
@@ -122,7 +126,13 @@ impl Deliveries {
         None
     }
 
-    fn message(&mut self, kind: Subscription, topic: String, payload: Bytes, lock: Uuid) -> Option<Uuid> {
+    fn message(
+        &mut self,
+        kind: Subscription,
+        topic: String,
+        payload: Bytes,
+        lock: Uuid,
+    ) -> Option<Uuid> {
         let Some(qos) = self.qos(kind, &topic) else {
             return Some(lock);
         };
@@ -144,7 +154,9 @@ impl Deliveries {
             let Ok(topic) = Topic::new(outgoing.topic.as_str()) else {
                 // Built by us from checked ids, but a property bag may exceed a topic's length:
                 // such a message can never be delivered this way.
-                tracing::warn!("a message's properties do not fit into a topic; it is left to its lock");
+                tracing::warn!(
+                    "a message's properties do not fit into a topic; it is left to its lock"
+                );
                 continue;
             };
             match machine.publish(&topic, &outgoing.payload, outgoing.qos) {

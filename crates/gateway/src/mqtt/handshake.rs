@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use iot_proto::connect::ConnectName;
 use iot_proto::topic::{DeviceTopic, TopicSet};
-use mqtt::packet::{Connect, ConnackCode, Will};
+use mqtt::packet::{ConnackCode, Connect, Will};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Head;
@@ -61,7 +61,8 @@ impl<B: DeviceBackend + Identities> Head<B> {
             tracing::warn!(%peer, ?client_id, %reason, "connection refused");
             ConnackCode::IdentifierRejected
         })?;
-        let token = connect.password.as_deref().and_then(|password| std::str::from_utf8(password).ok());
+        let token =
+            connect.password.as_deref().and_then(|password| std::str::from_utf8(password).ok());
         let chain = name.auth_chain.as_ref();
         let now = self.clock.wall();
         let principal = auth::identity(&*self.backend, &name.identity, chain, token, now).await;
@@ -80,7 +81,11 @@ impl<B: DeviceBackend + Identities> Head<B> {
         })
     }
 
-    async fn open(&self, open: Open, connect: &Connect) -> Result<super::connection::Opening<B::Link>, OpenError> {
+    async fn open(
+        &self,
+        open: Open,
+        connect: &Connect,
+    ) -> Result<super::connection::Opening<B::Link>, OpenError> {
         let principal = open.principal.clone();
         let topics = TopicSet::new(principal.identity.clone());
         let will = connect.will.as_ref().map(|will| will_message(&topics, will)).transpose()?;
@@ -107,6 +112,8 @@ fn will_message(topics: &TopicSet, will: &Will) -> Result<model::message::Messag
             message.set_property("iothub-MessageType", "Will");
             Ok(message)
         }
-        _ => Err(OpenError::Refused("the will's topic is not the identity's telemetry topic".into())),
+        _ => {
+            Err(OpenError::Refused("the will's topic is not the identity's telemetry topic".into()))
+        }
     }
 }

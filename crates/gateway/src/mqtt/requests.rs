@@ -31,9 +31,19 @@ pub(super) enum Request {
 /// What came of it.
 pub(super) enum Done {
     /// Publish this answer, then acknowledge the request.
-    Answer { topic: String, body: Bytes, packet_id: Option<PacketId>, ok: bool },
-    Subscribed { packet_id: PacketId, codes: Vec<SubackCode> },
-    Unsubscribed { packet_id: PacketId },
+    Answer {
+        topic: String,
+        body: Bytes,
+        packet_id: Option<PacketId>,
+        ok: bool,
+    },
+    Subscribed {
+        packet_id: PacketId,
+        codes: Vec<SubackCode>,
+    },
+    Unsubscribed {
+        packet_id: PacketId,
+    },
     Settled,
     /// The store refuses; the client has to connect again.
     Failed(Fault),
@@ -138,14 +148,22 @@ impl<L: DeviceLink> Requests<L> {
     }
 }
 
-fn twin_answer(rid: &str, twin: Result<serde_json::Value, Fault>, clock: &Clock) -> (String, Bytes) {
+fn twin_answer(
+    rid: &str,
+    twin: Result<serde_json::Value, Fault>,
+    clock: &Clock,
+) -> (String, Bytes) {
     match twin {
         Ok(twin) => (TopicSet::twin_response(200, rid, None), twin.to_string().into()),
         Err(fault) => error_answer(rid, &fault, clock),
     }
 }
 
-fn report_answer(rid: &str, reported: Result<Option<u64>, Fault>, clock: &Clock) -> (String, Bytes) {
+fn report_answer(
+    rid: &str,
+    reported: Result<Option<u64>, Fault>,
+    clock: &Clock,
+) -> (String, Bytes) {
     match reported {
         Ok(version) => (TopicSet::twin_response(204, rid, version), Bytes::new()),
         Err(fault) => error_answer(rid, &fault, clock),

@@ -17,7 +17,7 @@ pub(crate) struct OrderLocks {
     shards: [Mutex<()>; SHARDS],
 }
 
-const SHARDS: usize = 64;
+const SHARDS: usize = 32;
 
 impl OrderLocks {
     fn of(&self, id: &IdentityId) -> &Mutex<()> {
