@@ -34,6 +34,15 @@ pub enum BagError {
 /// duplicates in it. Ours; no documented number exists.
 pub const PAIRS_MAX: usize = 256;
 
+/// The application property that a retained message gets instead of being retained; its value is
+/// `true` (dp §3.6).
+pub const RETAIN_PROPERTY: &str = "mqtt-retain";
+/// The application property of a Will that became telemetry; its value is [`MESSAGE_TYPE_WILL`]
+/// (dp §3.13).
+pub const MESSAGE_TYPE_PROPERTY: &str = "iothub-MessageType";
+/// See [`MESSAGE_TYPE_PROPERTY`].
+pub const MESSAGE_TYPE_WILL: &str = "Will";
+
 /// Whose bag it is, which decides about the properties that only a hub may set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sender {

@@ -24,6 +24,12 @@ pub const API_VERSION_SCOPE: &str = "2020-06-30-preview";
 /// Where MQTT and AMQP are spoken over WebSocket (dp §1). The query after it means nothing.
 pub const WEBSOCKET_PATH: &str = "/$iothub/websocket";
 
+/// The header that names the module that calls a method at its edge hub, `{device}/{module}`
+/// (dp §5.7).
+pub const EDGE_MODULE_HEADER: &str = "x-ms-edge-moduleid";
+/// The header of every answer with an id of its own, a GUID (sa §1.5).
+pub const REQUEST_ID_HEADER: &str = "x-ms-request-id";
+
 /// What a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {

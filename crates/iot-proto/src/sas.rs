@@ -265,12 +265,15 @@ fn split_resource(resource: &str) -> (&str, &str) {
         })
         .unwrap_or(resource);
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let path = match path.rsplit_once('/') {
-        Some((head, tail)) if is_version_tail(tail) => head,
-        None if is_version_tail(path) => "",
-        _ => path,
-    };
-    (strip_port(host), path)
+    (strip_port(host), strip_version_tail(path))
+}
+
+/// The path without a tail `/api-version=…`. It counts only where a fixed word could stand: it is
+/// a legal device id, too, and a token for that device must not become one for all.
+fn strip_version_tail(path: &str) -> &str {
+    let (head, tail) = path.rsplit_once('/').unwrap_or(("", path));
+    let index = head.split('/').filter(|segment| !segment.is_empty()).count();
+    if index.is_multiple_of(2) && is_version_tail(tail) { head } else { path }
 }
 
 fn is_version_tail(segment: &str) -> bool {

@@ -232,7 +232,8 @@ impl<'a> Parameters<'a> {
     }
 
     fn rid(&self) -> Result<&'a str, TopicError> {
-        self.rid.filter(|rid| !rid.is_empty()).ok_or(TopicError::Malformed("request id"))
+        let fits = |rid: &&str| !rid.is_empty() && rid.len() <= REQUEST_ID_BYTES_MAX;
+        self.rid.filter(fits).ok_or(TopicError::Malformed("request id"))
     }
 
     fn version(&self) -> Result<Option<u64>, TopicError> {
@@ -240,6 +241,13 @@ impl<'a> Parameters<'a> {
         self.version.filter(|text| !text.is_empty()).map(parse).transpose()
     }
 }
+
+/// The longest topic that MQTT can carry. A bag grows when it is encoded: whoever takes a message
+/// for later delivery looks before whether its topic will fit.
+pub const TOPIC_BYTES_MAX: usize = 65_535;
+/// The longest request id, so that the answer's topic fits. SDKs use a GUID or less; the bound is
+/// ours.
+pub const REQUEST_ID_BYTES_MAX: usize = 256;
 
 const TWIN_GET: &str = "$iothub/twin/GET";
 const TWIN_PATCH_REPORTED: &str = "$iothub/twin/PATCH/properties/reported";

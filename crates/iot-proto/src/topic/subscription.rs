@@ -51,21 +51,18 @@ impl TopicSet {
             .strip_suffix('#')
             .filter(|prefix| prefix.ends_with('/'))
             .ok_or_else(|| self.foreign_or_unknown(filter))?;
-        for (root, subscription) in
-            [(METHOD_REQUEST, Subscription::Methods), (TWIN_RESPONSE, Subscription::TwinResponses)]
-        {
-            if prefix.starts_with(root) {
+        for (root, subscription) in [
+            (METHOD_REQUEST, Subscription::Methods),
+            (TWIN_RESPONSE, Subscription::TwinResponses),
+            (DESIRED_PATCH, Subscription::DesiredPatches),
+            (&self.devicebound, Subscription::CloudToDevice),
+        ] {
+            if is_below(prefix, root) {
                 return Ok(subscription);
             }
         }
-        if is_below(prefix, DESIRED_PATCH) {
-            return Ok(Subscription::DesiredPatches);
-        }
-        if is_below(prefix, &self.devicebound) {
-            return Ok(Subscription::CloudToDevice);
-        }
         let is_module = self.identity.module.is_some();
-        if is_module && prefix.starts_with(&self.inputs) {
+        if is_module && is_below(prefix, &self.inputs) {
             return Ok(Subscription::ModuleInputs);
         }
         match prefix.strip_prefix(self.root.as_str()) {
@@ -108,7 +105,10 @@ pub fn filter_matches(filter: &str, topic: &str) -> bool {
     }
 }
 
-/// Whether a prefix that ends in `/` lies at or below a root that does not.
+/// Whether a prefix that ends in `/` lies at or below a root. What narrows it further has no
+/// wildcards; the root may, because ids may hold `#` and `+`.
 fn is_below(prefix: &str, root: &str) -> bool {
-    prefix.strip_prefix(root).is_some_and(|rest| rest.starts_with('/'))
+    let root = root.strip_suffix('/').unwrap_or(root);
+    let rest = prefix.strip_prefix(root);
+    rest.is_some_and(|rest| rest.starts_with('/') && !rest.contains(['#', '+']))
 }

@@ -74,6 +74,52 @@ fn tells_foreign_topics_from_unknown_ones() {
 }
 
 #[test]
+fn a_request_id_fits_in_the_answer() {
+    let d = set("d");
+    let topic = |length| TopicSet::twin_get(&"r".repeat(length));
+    assert!(d.parse_from_device(&topic(REQUEST_ID_BYTES_MAX)).is_ok());
+    assert_eq!(
+        d.parse_from_device(&topic(REQUEST_ID_BYTES_MAX + 1)),
+        Err(TopicError::Malformed("request id"))
+    );
+}
+
+#[test]
+fn a_recorded_session_is_understood() {
+    // dp §16.1: what Python 2.14.0 sent, in this order.
+    let d = set("dev1");
+    let telemetry = "devices/dev1/messages/events/%24.mid=id%201&%24.cid=c%2F1&%24.uid=u&%24.ct=application%2Fjson&%24.ce=utf-8&%24.exp=2030-01-01T00%3A00%3A00Z&a=1&b%20key=v%26%3D%2F%C3%BC";
+    let Ok(DeviceTopic::Telemetry { bag }) = d.parse_from_device(telemetry) else {
+        panic!("not telemetry");
+    };
+    let bag = Bag::parse(bag, Sender::Device).unwrap();
+    let message = Message { system: bag.system, properties: bag.properties, ..Message::default() };
+    assert_eq!(message.system(SystemProperty::CorrelationId), Some("c/1"));
+    assert_eq!(message.property("b key"), Some("v&=/ü"));
+    assert_eq!(d.telemetry(&message), telemetry);
+    for (filter, subscription) in [
+        ("devices/dev1/messages/devicebound/#", Subscription::CloudToDevice),
+        ("$iothub/methods/POST/#", Subscription::Methods),
+        ("$iothub/twin/PATCH/properties/desired/#", Subscription::DesiredPatches),
+        ("$iothub/twin/res/#", Subscription::TwinResponses),
+    ] {
+        assert_eq!(d.parse_filter(filter), Ok(subscription));
+        assert_eq!(d.filter(subscription), filter);
+    }
+    let m = set("dev1/mod1");
+    assert_eq!(m.filter(Subscription::ModuleInputs), "devices/dev1/modules/mod1/inputs/#");
+    // The C2D bag that it was given, with a null and an empty value.
+    let topic = "devices/dev1/messages/devicebound/%24.mid=1&%24.to=%2Fdevices%2Fdev1%2Fmessages%2FdeviceBound&iothub-ack=full&prop%201=v%2F1&novalue&empty=";
+    let Ok(HubTopic::CloudToDevice { bag }) = d.parse_from_hub(topic) else {
+        panic!("not cloud-to-device");
+    };
+    let bag = Bag::parse(bag, Sender::Hub).unwrap();
+    assert_eq!(bag.system.len(), 3);
+    let empty = |name: &str| (name.to_owned(), String::new());
+    assert_eq!(bag.properties[1..], [empty("novalue"), empty("empty")]);
+}
+
+#[test]
 fn reads_ids_by_position() {
     // The characters that would end an id for a parser that searches.
     let odd = set("a?b#c%26=+/m$.on=x?");
@@ -112,6 +158,9 @@ fn filters_of_the_sdks_are_granted() {
         ("d", "#", Err(FilterError::Unknown)),
         ("d", "$iothub/#", Err(FilterError::Unknown)),
         ("d", "$iothub/twin/PATCH/properties/desiredx/#", Err(FilterError::Unknown)),
+        ("d", "$iothub/methods/POST/+/#", Err(FilterError::Unknown)),
+        ("d", "$iothub/twin/res/#/#", Err(FilterError::Unknown)),
+        ("a+#", "devices/a+#/messages/devicebound/#", Ok(S::CloudToDevice)),
         ("d", "", Err(FilterError::Unknown)),
     ] {
         assert_eq!(set(identity).parse_filter(filter), granted, "{identity}: {filter}");
