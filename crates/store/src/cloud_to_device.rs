@@ -16,7 +16,7 @@ use crate::error::Result;
 /// The queues.
 #[async_trait]
 pub trait CloudToDevice: Send + Sync {
-    /// Adds a message; [`crate::StoreError::Full`] when `pending_max` wait already,
+    /// Adds a message and gives its number in the queue; [`crate::StoreError::Full`] when `pending_max` wait already,
     /// [`crate::StoreError::NotFound`] when there is no such device.
     async fn enqueue(
         &self,
@@ -39,7 +39,13 @@ pub trait CloudToDevice: Send + Sync {
     ) -> Result<Vec<Locked>>;
 
     /// Settles a locked message; [`crate::StoreError::NotFound`] when the lock is lost or unknown.
-    async fn settle(&self, device: &DeviceId, lock: Uuid, outcome: Settlement, now: Timestamp) -> Result<()>;
+    async fn settle(
+        &self,
+        device: &DeviceId,
+        lock: Uuid,
+        outcome: Settlement,
+        now: Timestamp,
+    ) -> Result<()>;
 
     /// Gives up all locks of a device, because its connection is gone.
     async fn unlock_all(&self, device: &DeviceId, now: Timestamp) -> Result<()>;

@@ -39,4 +39,4 @@ pub enum StoreError {
 }
 
 /// The result of a store's operation.
-pub type Result<T> = std::result::Result<T, StoreError>;
+pub type Result<T, E = StoreError> = std::result::Result<T, E>;

@@ -15,7 +15,7 @@ pub trait Events: Send + Sync {
     fn partitions(&self) -> u32;
 
     /// Appends records in order. Fails at once when the log's queue is full or the disk refuses.
-    fn append(&self, batch: Vec<NewEvent>) -> std::result::Result<journal::Receipt, journal::AppendError>;
+    fn append(&self, batch: Vec<NewEvent>) -> Result<journal::Receipt, journal::AppendError>;
 
     /// Reads a partition.
     fn reader(&self, partition: u32, from: From) -> Result<Box<dyn EventReader>>;

@@ -17,6 +17,7 @@ pub mod sessions;
 pub mod signals;
 pub mod twins;
 
+#[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod embedded;
 

@@ -26,8 +26,11 @@ pub trait Registry: Send + Sync {
     ) -> Result<Vec<DeviceIdentity>>;
 
     /// Writes a device: creates it (with a fresh twin, and the given modules with theirs) or
-    /// changes it, as the precondition says. The store sets the etag. `modules` is used on create
-    /// only.
+    /// changes it, as the precondition says. `modules` is used on create only.
+    ///
+    /// The store sets the etag: it moves with every write, and a re-created identity does not
+    /// repeat one of its predecessor's. On a change the stored generation stays. Answers with what
+    /// is stored now.
     async fn put_device(
         &self,
         device: DeviceIdentity,
@@ -37,7 +40,12 @@ pub trait Registry: Send + Sync {
     ) -> Result<DeviceIdentity>;
 
     /// Deletes a device with its modules, twins, sessions and queued messages.
-    async fn delete_device(&self, id: &DeviceId, precondition: Precondition, events: Vec<HubEvent>) -> Result<()>;
+    async fn delete_device(
+        &self,
+        id: &DeviceId,
+        precondition: Precondition,
+        events: Vec<HubEvent>,
+    ) -> Result<()>;
 
     /// One module.
     async fn module(&self, device: &DeviceId, id: &ModuleId) -> Result<Option<ModuleIdentity>>;

@@ -1,5 +1,7 @@
 //! Twins of devices and modules. They come and go with their identities.
 
+pub mod apply;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use model::twin::{Changed, Object, Twin, TwinChange};
@@ -12,11 +14,21 @@ use crate::error::Result;
 #[async_trait]
 pub trait Twins: Send + Sync {
     /// One twin.
-    async fn twin(&self, id: &IdentityId) -> Result<Option<Twin>>;
+    async fn twin(&self, id: &IdentityId) -> Result<Option<TwinRecord>>;
 
     /// Applies each write, in order; one that fails does not touch the others. All that succeed
-    /// are durable when the future resolves. An accepted write also commits a twin change event.
+    /// are durable when the future resolves. An accepted write of a section also commits a twin
+    /// change event ([`apply`] makes it). Gives one result per write.
     async fn write(&self, writes: Vec<TwinWrite>) -> Vec<Result<TwinWritten>>;
+}
+
+/// A twin as it is stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TwinRecord {
+    /// The twin.
+    pub twin: Twin,
+    /// The DTDL model id that the identity announced last.
+    pub model_id: Option<String>,
 }
 
 /// One change of one twin.
@@ -39,15 +51,17 @@ pub enum Mutation {
     Replace(TwinChange, Option<Etag>),
     /// The identity merges into reported; it may expect a `$version`.
     Report(Object, Option<u64>),
-    /// The identity announced a DTDL model id on its connection.
+    /// The identity announced a DTDL model id on its connection. Moves no version, makes no event.
     ModelId(String),
 }
 
 /// A twin after a write.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TwinWritten {
     /// The whole twin as it is now.
     pub twin: Twin,
+    /// The DTDL model id that the identity announced last.
+    pub model_id: Option<String>,
     /// What the identity has to be told; none for a report.
     pub changed: Option<Changed>,
 }

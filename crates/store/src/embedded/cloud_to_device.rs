@@ -1,0 +1,272 @@
+//! Cloud-to-device messages: bodies and states in one table, because a queue is short and a
+//! message is small.
+//!
+//! A delivery is counted when the message is given out, so that a crash counts it too. Nothing
+//! waits in a state "dead": a dead message is removed and counted in the metrics.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use jiff::{SignedDuration, Timestamp};
+use model::message::Message;
+use model::{DeviceId, GenerationId};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use uuid::Uuid;
+
+use super::sqlite::{Ticks, unsigned};
+use super::writer::Group;
+use super::{Embedded, event_format};
+use crate::StoreError;
+use crate::cloud_to_device::{CloudToDevice, Locked, Settlement};
+use crate::error::Result;
+
+#[async_trait]
+impl CloudToDevice for Embedded {
+    async fn enqueue(
+        &self,
+        device: &DeviceId,
+        message: Message,
+        expires: Timestamp,
+        now: Timestamp,
+        pending_max: usize,
+    ) -> Result<u64> {
+        let device = device.clone();
+        let message = event_format::encode_message(&message);
+        let counters = self.counters.clone();
+        let enqueue = move |group: &mut Group<'_>| {
+            let connection = group.connection();
+            let expired = remove_expired(connection, &device, now)?;
+            if count(connection, &device)? >= pending_max {
+                return Err(StoreError::Full { what: "the device's queue", limit: pending_max });
+            }
+            let sequence = next_sequence(connection, &device)?.ok_or(StoreError::NotFound)?;
+            let sql = "INSERT INTO cloud_to_device (device, sequence, enqueued, expires, message)
+                       VALUES (?, ?, ?, ?, ?)";
+            let row = params![device.as_str(), sequence, Ticks(now), Ticks(expires), message];
+            connection.prepare_cached(sql)?.execute(row)?;
+            Ok((unsigned(sequence)?, expired))
+        };
+        let count = move |(_, expired): &(u64, u64)| {
+            counters.expired.inc_by(*expired);
+        };
+        self.writer.write_then(enqueue, count).await.map(|(sequence, _)| sequence)
+    }
+
+    async fn lock(
+        &self,
+        device: &DeviceId,
+        limit: usize,
+        lock: Duration,
+        deliveries_max: u32,
+        now: Timestamp,
+    ) -> Result<Vec<Locked>> {
+        // A connection asks after every settlement, mostly for nothing: that needs no write.
+        let asked = device.clone();
+        let any = move |connection: &Connection| Ok(count(connection, &asked)? > 0);
+        if limit == 0 || !self.readers.read(any).await? {
+            return Ok(Vec::new());
+        }
+        let lock = SignedDuration::try_from(lock).unwrap_or(SignedDuration::MAX);
+        let until = now.saturating_add(lock).unwrap_or(Timestamp::MAX);
+        let device = device.clone();
+        let lock = move |group: &mut Group<'_>| {
+            let connection = group.connection();
+            let expired = remove_expired(connection, &device, now)?;
+            let exhausted = remove_exhausted(connection, &device, deliveries_max, now)?;
+            let generation = generation(connection, &device)?;
+            let mut locked = waiting(connection, &device, limit, now, &generation)?;
+            for message in &mut locked {
+                message.lock = host::entropy::uuid_v4();
+                let sql = "UPDATE cloud_to_device SET lock = ?, locked_until = ?,
+                           deliveries = deliveries + 1 WHERE device = ? AND sequence = ?";
+                let key = message.lock.into_bytes();
+                let row = params![key, Ticks(until), device.as_str(), message.sequence as i64];
+                connection.prepare_cached(sql)?.execute(row)?;
+            }
+            Ok((locked, expired, exhausted))
+        };
+        let counters = self.counters.clone();
+        let count = move |(_, expired, exhausted): &(Vec<Locked>, u64, u64)| {
+            counters.expired.inc_by(*expired);
+            counters.exhausted.inc_by(*exhausted);
+        };
+        self.writer.write_then(lock, count).await.map(|(locked, ..)| locked)
+    }
+
+    async fn settle(
+        &self,
+        device: &DeviceId,
+        lock: Uuid,
+        outcome: Settlement,
+        now: Timestamp,
+    ) -> Result<()> {
+        let device = device.clone();
+        let sql = match outcome {
+            Settlement::Complete | Settlement::Reject => {
+                "DELETE FROM cloud_to_device WHERE device = ? AND lock = ? AND locked_until > ?"
+            }
+            Settlement::Abandon => {
+                "UPDATE cloud_to_device SET lock = NULL, locked_until = NULL
+                 WHERE device = ? AND lock = ? AND locked_until > ?"
+            }
+        };
+        let settle = move |group: &mut Group<'_>| {
+            let key = params![device.as_str(), lock.into_bytes(), Ticks(now)];
+            match group.connection().prepare_cached(sql)?.execute(key)? {
+                0 => Err(StoreError::NotFound),
+                _ => Ok(()),
+            }
+        };
+        self.writer.write(settle).await
+    }
+
+    async fn unlock_all(&self, device: &DeviceId, _now: Timestamp) -> Result<()> {
+        let device = device.clone();
+        let unlock = move |group: &mut Group<'_>| {
+            let sql = "UPDATE cloud_to_device SET lock = NULL, locked_until = NULL
+                       WHERE device = ? AND lock IS NOT NULL";
+            group.connection().prepare_cached(sql)?.execute([device.as_str()])?;
+            Ok(())
+        };
+        self.writer.write(unlock).await
+    }
+
+    async fn pending(&self, device: &DeviceId) -> Result<u64> {
+        let device = device.clone();
+        let read = move |connection: &Connection| Ok(count(connection, &device)? as u64);
+        self.readers.read(read).await
+    }
+
+    async fn purge(&self, device: &DeviceId) -> Result<u64> {
+        let device = device.clone();
+        let purge = move |group: &mut Group<'_>| {
+            let sql = "DELETE FROM cloud_to_device WHERE device = ?";
+            Ok(group.connection().prepare_cached(sql)?.execute([device.as_str()])? as u64)
+        };
+        self.writer.write(purge).await
+    }
+
+    async fn sweep(&self, now: Timestamp) -> Result<Vec<DeviceId>> {
+        let anything = move |connection: &Connection| anything_to_sweep(connection, now);
+        if !self.readers.read(anything).await? {
+            return Ok(Vec::new());
+        }
+        let sweep = move |group: &mut Group<'_>| {
+            let connection = group.connection();
+            let sql = "DELETE FROM cloud_to_device WHERE rowid IN
+                       (SELECT rowid FROM cloud_to_device WHERE expires <= ? LIMIT ?)";
+            let limit = SWEEP_MAX as i64;
+            let expired = connection.prepare_cached(sql)?.execute(params![Ticks(now), limit])?;
+            Ok((free_lost_locks(connection, now)?, expired as u64))
+        };
+        let counters = self.counters.clone();
+        let count = move |(_, expired): &(Vec<DeviceId>, u64)| {
+            counters.expired.inc_by(*expired);
+        };
+        self.writer.write_then(sweep, count).await.map(|(devices, _)| devices)
+    }
+}
+
+fn count(connection: &Connection, device: &DeviceId) -> Result<usize> {
+    let sql = "SELECT count(*) FROM cloud_to_device WHERE device = ?";
+    Ok(connection.prepare_cached(sql)?.query_row([device.as_str()], |row| row.get(0))?)
+}
+
+/// The number of the next message; none when there is no such device.
+fn next_sequence(connection: &Connection, device: &DeviceId) -> Result<Option<i64>> {
+    let sql = "UPDATE devices SET c2d_next = c2d_next + 1 WHERE id = ? RETURNING c2d_next - 1";
+    let mut statement = connection.prepare_cached(sql)?;
+    Ok(statement.query_row([device.as_str()], |row| row.get(0)).optional()?)
+}
+
+/// A message dies when it expires, locked or not.
+fn remove_expired(connection: &Connection, device: &DeviceId, now: Timestamp) -> Result<u64> {
+    let sql = "DELETE FROM cloud_to_device WHERE device = ? AND expires <= ?";
+    Ok(connection.prepare_cached(sql)?.execute(params![device.as_str(), Ticks(now)])? as u64)
+}
+
+/// A message that was delivered too often dies when it would be delivered again.
+fn remove_exhausted(
+    connection: &Connection,
+    device: &DeviceId,
+    deliveries_max: u32,
+    now: Timestamp,
+) -> Result<u64> {
+    let sql = "DELETE FROM cloud_to_device WHERE device = ? AND deliveries >= ?
+               AND (locked_until IS NULL OR locked_until <= ?)";
+    let key = params![device.as_str(), deliveries_max, Ticks(now)];
+    Ok(connection.prepare_cached(sql)?.execute(key)? as u64)
+}
+
+fn generation(connection: &Connection, device: &DeviceId) -> Result<GenerationId> {
+    let sql = "SELECT generation FROM devices WHERE id = ?";
+    let text: Option<String> = connection
+        .prepare_cached(sql)?
+        .query_row([device.as_str()], |row| row.get(0))
+        .optional()?;
+    text.map(|text| GenerationId::from_text(&text)).ok_or(StoreError::NotFound)
+}
+
+/// The oldest messages that are not locked, or whose lock is lost.
+fn waiting(
+    connection: &Connection,
+    device: &DeviceId,
+    limit: usize,
+    now: Timestamp,
+    generation: &GenerationId,
+) -> Result<Vec<Locked>> {
+    let sql = "SELECT sequence, enqueued, expires, deliveries, message FROM cloud_to_device
+               WHERE device = ? AND (locked_until IS NULL OR locked_until <= ?)
+               ORDER BY sequence LIMIT ?";
+    let mut statement = connection.prepare_cached(sql)?;
+    let limit = limit.min(LOCK_MAX) as i64;
+    let mut rows = statement.query(params![device.as_str(), Ticks(now), limit])?;
+    let mut messages = Vec::new();
+    while let Some(row) = rows.next()? {
+        messages.push(read_waiting(row, device, generation)?);
+    }
+    Ok(messages)
+}
+
+fn read_waiting(row: &Row<'_>, device: &DeviceId, generation: &GenerationId) -> Result<Locked> {
+    let sequence = unsigned(row.get(0)?)?;
+    let message: Vec<u8> = row.get(4)?;
+    let message = event_format::decode_message(Bytes::from(message))
+        .map_err(|error| StoreError::Corrupt(format!("message {sequence} of {device}: {error}")))?;
+    Ok(Locked {
+        lock: Uuid::nil(), // given next
+        sequence,
+        enqueued: row.get::<_, Ticks>(1)?.0,
+        expires: row.get::<_, Ticks>(2)?.0,
+        delivery_count: row.get(3)?,
+        generation: generation.clone(),
+        message,
+    })
+}
+
+fn anything_to_sweep(connection: &Connection, now: Timestamp) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM cloud_to_device WHERE expires <= ?1)
+               OR EXISTS (SELECT 1 FROM cloud_to_device WHERE locked_until <= ?1)";
+    Ok(connection.prepare_cached(sql)?.query_row([Ticks(now)], |row| row.get(0))?)
+}
+
+fn free_lost_locks(connection: &Connection, now: Timestamp) -> Result<Vec<DeviceId>> {
+    let sql = "UPDATE cloud_to_device SET lock = NULL, locked_until = NULL WHERE rowid IN
+               (SELECT rowid FROM cloud_to_device WHERE locked_until <= ? LIMIT ?)
+               RETURNING device";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params![Ticks(now), SWEEP_MAX as i64])?;
+    let mut devices = std::collections::BTreeSet::new();
+    while let Some(row) = rows.next()? {
+        let id: String = row.get(0)?;
+        let corrupt = |error| StoreError::Corrupt(format!("queue of {id:?}: {error}"));
+        devices.insert(id.parse::<DeviceId>().map_err(corrupt)?);
+    }
+    Ok(devices.into_iter().collect())
+}
+
+/// Messages locked at once, whatever is asked for.
+const LOCK_MAX: usize = 256;
+/// Messages removed and locks freed by one sweep; the next one goes on.
+const SWEEP_MAX: usize = 10_000;
