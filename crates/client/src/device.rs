@@ -235,6 +235,7 @@ impl DeviceClient {
     pub fn start(options: Options, clock: Clock) -> (Self, Events) {
         let queues = options.queues;
         let (outgoing, outgoing_receiver) = mpsc::channel(queues.messages_max.max(1));
+        #[expect(clippy::disallowed_methods, reason = "its bounds are told at `Inner::control`")]
         let (control, control_receiver) = mpsc::unbounded_channel();
         let (events, events_receiver) = mpsc::channel(queues.events_max.max(1));
         let (state_sender, state) = watch::channel(ConnectionState::Connecting { reason: None });

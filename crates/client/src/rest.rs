@@ -26,14 +26,14 @@ pub enum RestError {
     },
     /// Not reachable or not trusted.
     #[error(transparent)]
-    Dial(DialError),
+    Dial(Box<DialError>),
     /// The exchange broke.
     #[error("no answer from {dial}")]
     Http {
         /// The server.
         dial: Dial,
         /// How.
-        source: HttpError,
+        source: Box<HttpError>,
     },
     /// The server said no.
     #[error("{dial} answered {answer}{}", tracking_text(tracking_id.as_deref()))]
@@ -41,7 +41,7 @@ pub enum RestError {
         /// The server.
         dial: Dial,
         /// Status, code and words.
-        answer: ErrorAnswer,
+        answer: Box<ErrorAnswer>,
         /// What to look for in the server's log.
         tracking_id: Option<String>,
     },
@@ -82,8 +82,8 @@ impl RestError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Sign { .. } | Self::Malformed { .. } | Self::Request(_) => false,
-            Self::Dial(DialError::Tls { .. }) => false,
-            Self::Dial(_) | Self::Http { .. } => true,
+            Self::Dial(error) => matches!(**error, DialError::Network { .. }),
+            Self::Http { .. } => true,
             Self::Answer { answer, .. } => {
                 answer.status.is_server_error() || answer.status.as_u16() == TOO_MANY_REQUESTS
             }
@@ -162,9 +162,11 @@ impl Rest {
     pub(crate) fn broken(&self, error: HttpError) -> RestError {
         let dial = self.dial.clone();
         match error {
-            HttpError::Connect(source) => RestError::Dial(DialError::Network { dial, source }),
-            HttpError::Tls(source) => RestError::Dial(DialError::Tls { dial, source }),
-            source => RestError::Http { dial, source },
+            HttpError::Connect(source) => {
+                RestError::Dial(Box::new(DialError::Network { dial, source }))
+            }
+            HttpError::Tls(source) => RestError::Dial(Box::new(DialError::Tls { dial, source })),
+            source => RestError::Http { dial, source: Box::new(source) },
         }
     }
 
@@ -182,7 +184,7 @@ impl Rest {
     ) -> RestError {
         RestError::Answer {
             dial: self.dial.clone(),
-            answer: ErrorAnswer::read(status, header, body),
+            answer: Box::new(ErrorAnswer::read(status, header, body)),
             tracking_id: tracking_id(body),
         }
     }

@@ -34,7 +34,7 @@ pub enum SignError {
     Key,
     /// The daemon did not sign.
     #[error("workload API did not sign")]
-    Workload(#[source] EdgeError),
+    Workload(#[source] Box<EdgeError>),
     /// The daemon signed with something else.
     #[error("workload API answered with a digest that is not 32 bytes of Base64")]
     Digest,
@@ -91,7 +91,8 @@ impl WorkloadSigner {
 #[async_trait]
 impl Signer for WorkloadSigner {
     async fn sign(&self, data: &[u8]) -> Result<[u8; SIGNATURE_BYTES], SignError> {
-        let digest = self.workload.sign(data).await.map_err(SignError::Workload)?;
+        let digest = self.workload.sign(data).await;
+        let digest = digest.map_err(|error| SignError::Workload(Box::new(error)))?;
         digest.try_into().map_err(|_| SignError::Digest)
     }
 }

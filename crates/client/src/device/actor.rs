@@ -124,7 +124,8 @@ impl Actor {
 
     /// Connects, stays connected for as long as it goes, and says how long to wait then.
     async fn once(&mut self, backoff: &mut Backoff) -> Result<Duration, Closed> {
-        let open = open(self.ends.options.clone(), self.ends.clock.clone());
+        // On the heap, so that an idle client does not carry the room of a handshake.
+        let open = Box::pin(open(self.ends.options.clone(), self.ends.clock.clone()));
         let error = match self.meanwhile(open).await? {
             Err(error) => error,
             Ok((link, connack, renew_at)) => {
@@ -386,7 +387,7 @@ async fn open(options: Arc<Options>, clock: Clock) -> Result<(Link, Connack, Mon
         let token = options.token.token(&*options.signer, &clock).await;
         let token = token.map_err(ConnectError::Sign)?;
         let stream = options.dial.connect(&options.tls, CONNECT_LIMIT).await;
-        let stream = stream.map_err(ConnectError::Dial)?;
+        let stream = stream.map_err(|error| ConnectError::Dial(Box::new(error)))?;
         let machine = ClientConnection::new(machine_settings(&options));
         let mut link = Link::new(stream, machine, clock.clone());
         let now = link.now();

@@ -18,7 +18,7 @@ pub enum ConnectError {
     Sign(#[source] SignError),
     /// Not reachable or not trusted.
     #[error(transparent)]
-    Dial(DialError),
+    Dial(Box<DialError>),
     /// Nothing happened for too long.
     #[error("{dial} did not finish connecting within {limit:?}")]
     Deadline {
