@@ -35,6 +35,7 @@ pub(crate) fn environment(surroundings: &Surroundings, module: &ModuleId, manife
         if let Some(parent) = &surroundings.parent_host_name {
             set("IOTEDGE_PARENTHOSTNAME", parent);
         }
+        env.extend(surroundings.module_env.clone());
     }
     env
 }
@@ -63,11 +64,13 @@ mod tests {
         let mut surroundings = test_surroundings();
         surroundings.inherited_env.insert("RuntimeLogLevel".into(), "debug".into());
         surroundings.edge_hub_env.insert("FARSHORE_UPSTREAM_ADDRESS".into(), "10.0.0.1".into());
+        surroundings.module_env.insert("FARSHORE_GATEWAY_ADDRESS".into(), "127.0.0.2".into());
         check(
             &surroundings,
             "sensor",
             &[("MessageCount", "-1"), ("IOTEDGE_MODULEID", "other")],
-            "IOTEDGE_APIVERSION=2022-08-03
+            "FARSHORE_GATEWAY_ADDRESS=127.0.0.2
+             IOTEDGE_APIVERSION=2022-08-03
              IOTEDGE_AUTHSCHEME=sasToken
              IOTEDGE_DEVICEID=edge1
              IOTEDGE_GATEWAYHOSTNAME=edge1.local

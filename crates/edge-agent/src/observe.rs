@@ -3,7 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use client::edge::{EdgeError, ManagementClient};
+use iot_proto::management::{Identity, ModuleDetails};
 use model::ModuleId;
+use serde_json::Value;
+
+use crate::error::chain;
 
 /// One look at the device.
 #[derive(Debug, Clone, Default)]
@@ -114,6 +119,79 @@ impl Status {
             Self::Failed => "failed",
             Self::Dead => "dead",
             Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// What one look at the daemon brought.
+#[derive(Debug)]
+pub(crate) struct Look {
+    /// Looks are numbered, so that one taken too early is known as such.
+    pub(crate) number: u64,
+    /// The modules.
+    pub(crate) modules: Result<Vec<ModuleDetails>, EdgeError>,
+    /// The identities, if they were asked for.
+    pub(crate) identities: Option<Result<Vec<Identity>, EdgeError>>,
+}
+
+/// Asks the daemon. Identities may cost the daemon a call to the hub, so not every look needs them.
+pub(crate) async fn look(
+    management: ManagementClient,
+    number: u64,
+    with_identities: bool,
+) -> Look {
+    let identities = async {
+        match with_identities {
+            true => Some(management.identities().await),
+            false => None,
+        }
+    };
+    let (modules, identities) = tokio::join!(management.modules(), identities);
+    Look { number, modules, identities }
+}
+
+impl Observation {
+    /// Replaces the modules by what was seen.
+    pub(crate) fn set_modules(&mut self, modules: Vec<ModuleDetails>) {
+        self.modules = modules
+            .into_iter()
+            .filter_map(|details| Some((module_id(&details.name)?, details.into())))
+            .collect();
+    }
+
+    /// Replaces the identities by what was seen, or by why nothing was.
+    pub(crate) fn set_identities(&mut self, identities: Result<Vec<Identity>, EdgeError>) {
+        self.identities = match identities {
+            Ok(list) => Identities::Known(
+                list.into_iter()
+                    .filter_map(|identity| {
+                        let seen = ObservedIdentity {
+                            generation: identity.generation_id,
+                            managed_by: identity.managed_by,
+                        };
+                        Some((identity.module_id.parse().ok()?, seen))
+                    })
+                    .collect(),
+            ),
+            Err(error) => Identities::Unknown(format!("cannot list identities: {}", chain(&error))),
+        };
+    }
+}
+
+impl From<ModuleDetails> for ObservedModule {
+    fn from(details: ModuleDetails) -> Self {
+        let setting = |name: &str| {
+            details.config.settings.get(name).and_then(Value::as_str).map(str::to_owned)
+        };
+        let exit = details.status.exit_status.as_ref();
+        Self {
+            status: Status::from_word(&details.status.runtime_status.status),
+            image: setting("image").unwrap_or_default(),
+            image_hash: setting("imageHash"),
+            exited_at: exit.map(|exit| exit.exit_time.clone()),
+            exit_code: exit.and_then(|exit| exit.status_code.parse().ok()),
+            started_at: details.status.start_time,
+            description: details.status.runtime_status.description,
         }
     }
 }

@@ -47,6 +47,9 @@ pub struct Surroundings {
     /// Variables that every module inherits unless its manifest sets them, such as
     /// `RuntimeLogLevel` and `UpstreamProtocol`.
     pub inherited_env: BTreeMap<String, String>,
+    /// Variables that all modules but the edge hub get whatever their manifest says, such as
+    /// `FARSHORE_GATEWAY_ADDRESS`.
+    pub module_env: BTreeMap<String, String>,
     /// Variables that the edge hub gets whatever its manifest says, such as
     /// `FARSHORE_UPSTREAM_ADDRESS`.
     pub edge_hub_env: BTreeMap<String, String>,

@@ -1,0 +1,410 @@
+//! The loop that makes the device what the deployment says: desired, observe, plan, execute, report.
+//!
+//! Whatever happens (news from the hub, a look at the daemon, the end of a job, a time) changes the
+//! state of the [`Reconciler`]; after each of it, it plans, begins what is to begin, and says how
+//! things stand. Nothing in here waits for a module: jobs run beside it, so that a slow pull holds
+//! up nobody, and a new deployment is acted on at once, with the last look at the daemon.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use client::device::{MethodCall, MethodReply};
+use client::edge::ManagementClient;
+use host::clock::{Clock, Mono};
+use host::signals::Shutdown;
+use jiff::Timestamp;
+use model::ModuleId;
+use model::twin::Object;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::backup::State;
+use crate::desired::{Desired, Verdict};
+use crate::error::chain;
+use crate::execute::{Done, Effect, Executor, Stopped};
+use crate::line::News;
+use crate::methods::{self, Request};
+use crate::observe::{Identities, Look, Observation, Platform, Status, look};
+use crate::plan::{Job, Plan, Purpose, Snapshot, Standing, Step, plan};
+use crate::record::{Aim, Records, see};
+use crate::report::{Facts, LastDesired, reported};
+use crate::settings::AgentSettings;
+use crate::target::Deployment;
+
+/// Where the loop's words go.
+pub(crate) struct Outlets {
+    /// The newest report.
+    pub(crate) report: watch::Sender<Object>,
+    /// What is to survive.
+    pub(crate) keep: watch::Sender<State>,
+}
+
+/// The state of the loop.
+pub(crate) struct Reconciler {
+    settings: AgentSettings,
+    clock: Clock,
+    management: ManagementClient,
+    outlets: Outlets,
+    started_at: Timestamp,
+    platform: Platform,
+
+    /// The newest verdict on desired properties.
+    verdict: Option<Verdict>,
+    /// The last deployment that could be carried out.
+    deployment: Option<Deployment>,
+    last_desired: LastDesired,
+
+    observation: Option<Observation>,
+    identities_read_at: Option<Mono>,
+    looks: JoinSet<Look>,
+    looks_begun: u64,
+    look_at: Mono,
+
+    records: Records,
+    executor: Executor,
+    busy: BTreeMap<ModuleId, Purpose>,
+    /// Modules touched since, with the number of the look that will show it.
+    unseen: BTreeMap<ModuleId, u64>,
+    /// Who waits for a restart that was asked for.
+    callers: BTreeMap<ModuleId, MethodReply>,
+}
+
+/// Something that happened.
+enum Happening {
+    News(News),
+    Seen(Look),
+    Done(Done),
+    Time,
+    End,
+}
+
+impl Reconciler {
+    pub(crate) fn new(
+        settings: AgentSettings,
+        clock: Clock,
+        management: ManagementClient,
+        outlets: Outlets,
+        records: Records,
+    ) -> Self {
+        Self {
+            executor: Executor::new(management.clone()),
+            started_at: clock.wall(),
+            look_at: clock.now(),
+            settings,
+            clock,
+            management,
+            outlets,
+            platform: Platform::default(),
+            verdict: None,
+            deployment: None,
+            last_desired: LastDesired::nothing_yet(),
+            observation: None,
+            identities_read_at: None,
+            looks: JoinSet::new(),
+            looks_begun: 0,
+            records,
+            busy: BTreeMap::new(),
+            unseen: BTreeMap::new(),
+            callers: BTreeMap::new(),
+        }
+    }
+
+    /// Runs until `shutdown`; the last report says that nobody looks after the modules any more.
+    pub(crate) async fn run(&mut self, mut news: mpsc::Receiver<News>, shutdown: Shutdown) {
+        self.read_platform().await;
+        let mut wake_at = None;
+        loop {
+            self.begin_look();
+            match self.next(&mut news, wake_at, &shutdown).await {
+                Happening::News(News::Desired(desired)) => self.desired(&desired),
+                Happening::News(News::Method(call)) => self.method(call),
+                Happening::Seen(look) => self.observe(look),
+                Happening::Done(done) => self.done(done),
+                Happening::Time => {}
+                Happening::End => break,
+            }
+            let plan = self.plan();
+            self.execute(plan.jobs);
+            self.report(&plan.standings);
+            wake_at = plan.wake_at;
+        }
+        self.last_desired = self.last_desired.ending();
+        self.publish(&self.plan().standings, true);
+    }
+
+    async fn next(
+        &mut self,
+        news: &mut mpsc::Receiver<News>,
+        wake_at: Option<Mono>,
+        shutdown: &Shutdown,
+    ) -> Happening {
+        let wake_at = wake_at.map_or(self.look_at, |at| at.min(self.look_at));
+        tokio::select! {
+            biased;
+            () = shutdown.wait() => Happening::End,
+            // The line lives as long as this loop.
+            Some(news) = news.recv() => Happening::News(news),
+            done = self.executor.next_done() => Happening::Done(done),
+            Some(look) = self.looks.join_next() => match look {
+                Ok(look) => Happening::Seen(look),
+                // Looks are never aborted and do not panic; the next one follows.
+                Err(_) => Happening::Time,
+            },
+            () = self.clock.sleep_until(wake_at) => Happening::Time,
+        }
+    }
+
+    /// Takes in new desired properties. Bad ones are told; what runs goes on (er §4.3).
+    pub(crate) fn desired(&mut self, desired: &Desired) {
+        let verdict = desired.judge(&self.settings.surroundings);
+        match &verdict {
+            Verdict::Deployment(deployment) => {
+                tracing::info!(version = desired.version, "new deployment");
+                self.deployment = Some(deployment.clone());
+                self.outlets.keep.send_modify(|state| state.desired = Some(desired.clone()));
+            }
+            Verdict::Refused { version, description, .. } => {
+                tracing::error!(version, problem = %description, "deployment refused");
+            }
+        }
+        self.verdict = Some(verdict);
+        let modules = self.deployment.iter().flat_map(|deployment| &deployment.modules);
+        let wanted = modules.map(|(module, target)| (module.clone(), Aim::of(Some(target))));
+        self.executor.want(wanted.collect());
+    }
+
+    /// Takes in a look at the daemon.
+    fn observe(&mut self, look: Look) {
+        let now = self.clock.now();
+        let modules = match look.modules {
+            Ok(modules) => modules,
+            Err(error) => {
+                tracing::error!(error = chain(&error), "cannot see the modules");
+                return;
+            }
+        };
+        let observation = self.observation.get_or_insert_default();
+        observation.set_modules(modules);
+        if let Some(identities) = look.identities {
+            self.identities_read_at = identities.is_ok().then_some(now);
+            observation.set_identities(identities);
+        }
+        self.unseen.retain(|_, shown_by| *shown_by > look.number);
+        let skip = self.busy.keys().chain(self.unseen.keys()).cloned().collect();
+        see(&mut self.records, observation, &skip, now, &self.settings.timing);
+    }
+
+    fn plan(&self) -> Plan {
+        // Before the first look nothing is known, so nothing can be planned.
+        let Some(observation) = &self.observation else { return Plan::default() };
+        plan(&Snapshot {
+            deployment: self.deployment.as_ref(),
+            observation,
+            records: &self.records,
+            busy: &self.busy,
+            unseen: &self.unseen.keys().cloned().collect::<BTreeSet<_>>(),
+            now: self.clock.now(),
+            timing: self.settings.timing,
+        })
+    }
+
+    fn execute(&mut self, jobs: Vec<Job>) {
+        for job in jobs {
+            self.busy.insert(job.module.clone(), job.purpose);
+            self.records.entry(job.module.clone()).or_default();
+            let identities = self.observation.as_ref().map(|observation| &observation.identities);
+            let identity = identities.and_then(|identities| identities.get(&job.module)).cloned();
+            self.executor.begin(job, identity);
+        }
+    }
+
+    /// Says how things stand, and lets what is to survive be written.
+    fn report(&mut self, standings: &BTreeMap<ModuleId, Standing>) {
+        self.forget(standings);
+        if let (Some(verdict), Some(observation)) = (&self.verdict, &self.observation) {
+            let missing = match &observation.identities {
+                Identities::Known(_) => None,
+                Identities::Unknown(why) => Some(why.as_str()),
+            };
+            self.last_desired =
+                self.last_desired.next(verdict, standings, &self.records, missing);
+        }
+        self.publish(standings, false);
+        let kept: BTreeMap<String, _> = self
+            .records
+            .iter()
+            .map(|(module, record)| (module.to_string(), record.kept.clone()))
+            .collect();
+        self.outlets.keep.send_if_modified(|state| {
+            let is_new = state.records != kept;
+            if is_new {
+                state.records = kept;
+            }
+            is_new
+        });
+    }
+
+    fn publish(&self, standings: &BTreeMap<ModuleId, Standing>, is_ending: bool) {
+        let Some(observation) = &self.observation else { return };
+        let report = reported(&Facts {
+            about: &self.settings.about,
+            started_at: self.started_at,
+            last_desired: &self.last_desired,
+            deployment: self.deployment.as_ref(),
+            observation,
+            records: &self.records,
+            standings,
+            platform: &self.platform,
+            is_ending,
+        });
+        self.outlets.report.send_if_modified(|last| {
+            let is_new = *last != report;
+            if is_new {
+                *last = report;
+            }
+            is_new
+        });
+    }
+
+    /// Forgets modules that are neither wanted nor there, nor have left anything to clear away.
+    fn forget(&mut self, standings: &BTreeMap<ModuleId, Standing>) {
+        let (Some(deployment), Some(observation)) = (&self.deployment, &self.observation) else {
+            return;
+        };
+        self.records.retain(|module, _| {
+            deployment.modules.contains_key(module)
+                || observation.modules.contains_key(module)
+                || standings.get(module).is_some_and(|standing| *standing != Standing::Settled)
+        });
+    }
+
+    fn begin_look(&mut self) {
+        let now = self.clock.now();
+        let next = self.looks_begun + 1;
+        let is_needed = now >= self.look_at || !self.unseen.is_empty();
+        if !is_needed || !self.looks.is_empty() {
+            return;
+        }
+        let with_identities = match self.identities_read_at {
+            Some(at) => now >= at + IDENTITIES_EVERY,
+            None => true,
+        };
+        self.looks_begun = next;
+        self.look_at = now + self.settings.timing.observe_every;
+        self.looks.spawn(look(self.management.clone(), next, with_identities));
+    }
+
+    /// Takes note of what a job reached.
+    fn done(&mut self, done: Done) {
+        let (now, wall) = (self.clock.now(), self.clock.wall());
+        let Done { module, purpose, aim, target, effects, outcome } = done;
+        self.busy.remove(&module);
+        self.unseen.insert(module.clone(), self.looks_begun + 1);
+        let record = self.records.entry(module.clone()).or_default();
+        for effect in effects {
+            let identities = self.observation.as_mut().map(|seen| &mut seen.identities);
+            match (effect, identities) {
+                (Effect::Identity(identity), identities) => {
+                    record.kept.owns_identity = true;
+                    if let Some(Identities::Known(identities)) = identities {
+                        identities.insert(module.clone(), identity);
+                    }
+                }
+                (Effect::IdentityDeleted, identities) => {
+                    record.kept.owns_identity = false;
+                    if let Some(Identities::Known(identities)) = identities {
+                        identities.remove(&module);
+                    }
+                }
+                (Effect::Created(generation, shown), _) => {
+                    if let Some(target) = &target {
+                        record.created(target, &generation, &shown);
+                    }
+                }
+                (Effect::Started, _) => {
+                    record.started(now);
+                    if purpose == Purpose::Restart {
+                        record.kept.restart_count = record.kept.restart_count.saturating_add(1);
+                        record.kept.last_restart = Some(wall);
+                    }
+                }
+                (Effect::Stopped, _) => record.stopped(),
+                (Effect::Removed, _) => record.removed(),
+            }
+        }
+        let answer = match &outcome {
+            Ok(()) => Ok(()),
+            Err(Stopped::Superseded) => Err("something else was deployed meanwhile".to_owned()),
+            Err(Stopped::Failed(message)) => Err(message.clone()),
+        };
+        match outcome {
+            Ok(()) => record.failure = None,
+            Err(Stopped::Superseded) => {}
+            // A command's failure is told to whoever asked; what is planned goes on.
+            Err(Stopped::Failed(_)) if purpose == Purpose::Command => {}
+            Err(Stopped::Failed(message)) => {
+                record.failed(aim, message, now, &self.settings.timing);
+            }
+        }
+        if let Some(caller) = self.callers.remove(&module) {
+            match answer {
+                Ok(()) => caller.send(methods::OK, methods::NOTHING),
+                Err(message) => caller.send(methods::FAILED, methods::error_body(&message)),
+            }
+        }
+    }
+
+    /// Answers a direct method, or begins what it asks for.
+    fn method(&mut self, call: MethodCall) {
+        let (name, payload, reply) = call.split();
+        let refuse = |reply: MethodReply, status, message: &str| {
+            reply.send(status, methods::error_body(message));
+        };
+        let module = match methods::parse(&name, &payload) {
+            Ok(Request::Ping) => return reply.send(methods::OK, methods::NOTHING),
+            Ok(Request::RestartModule(module)) => module,
+            Err(message) => return refuse(reply, methods::BAD_REQUEST, &message),
+        };
+        let deployment = self.deployment.as_ref();
+        let target = deployment.and_then(|deployment| deployment.modules.get(&module)).cloned();
+        let seen = self.observation.as_ref().and_then(|seen| seen.modules.get(&module));
+        match (target, seen) {
+            (Some(_), Some(_)) if self.busy.contains_key(&module) => {
+                refuse(reply, methods::FAILED, "the module is being changed; try again");
+            }
+            (Some(target), Some(seen)) => {
+                let step = match seen.status {
+                    Status::Running | Status::Unknown => Step::Restart,
+                    Status::Stopped | Status::Failed | Status::Dead => Step::Start,
+                };
+                self.callers.insert(module.clone(), reply);
+                let (purpose, steps) = (Purpose::Command, vec![step]);
+                self.execute(vec![Job { module, purpose, target: Some(target), steps }]);
+            }
+            _ => {
+                let message = format!("module {module} does not exist on this device");
+                refuse(reply, methods::BAD_REQUEST, &message);
+            }
+        }
+    }
+
+    /// The machine does not change while the agent runs; without it the report has blanks.
+    async fn read_platform(&mut self) {
+        match self.management.system_info().await {
+            Ok(info) => {
+                self.platform = Platform {
+                    os: info.os_type,
+                    architecture: info.architecture,
+                    version: info.version,
+                };
+            }
+            Err(error) => tracing::warn!(error = chain(&error), "cannot read facts of the machine"),
+        }
+    }
+}
+
+/// Identities change by us, by the hub's registry, or when the device is provisioned anew; asking
+/// may cost the daemon a call to the hub.
+const IDENTITIES_EVERY: std::time::Duration = std::time::Duration::from_secs(60);
