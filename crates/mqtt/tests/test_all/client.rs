@@ -178,6 +178,21 @@ fn never_silent_for_longer_than_promised() {
 }
 
 #[test]
+fn a_listener_pings_too() {
+    let mut peer = Peer::connected(Settings::default(), 60);
+    let mut last_written = peer.now;
+    for _ in 0..500 {
+        peer.wait(SECOND);
+        peer.send(&Packet::Publish(publish(None, "a", b"")));
+        peer.events();
+        if !peer.written().is_empty() {
+            last_written = peer.now;
+        }
+        assert!(peer.now - last_written <= 60 * SECOND);
+    }
+}
+
+#[test]
 fn no_ping_while_both_talk() {
     let mut peer = Peer::connected(Settings::default(), 60);
     for _ in 0..10 {

@@ -264,6 +264,19 @@ fn the_same_id_twice_gets_two_pubacks() {
 }
 
 #[test]
+fn the_same_id_twice_behind_another() {
+    let mut peer = Peer::connected(Settings::default(), 60);
+    for number in [1, 5, 5] {
+        peer.publish(number);
+    }
+    peer.server.puback(id(5)).unwrap();
+    peer.server.puback(id(5)).unwrap();
+    assert!(peer.written().is_empty());
+    peer.server.puback(id(1)).unwrap();
+    assert_eq!(peer.written(), pubacks(&[1, 5, 5]));
+}
+
+#[test]
 fn the_receive_window_stops_the_reading() {
     let settings = Settings { receive_window: 2, ..Settings::default() };
     let mut peer = Peer::connected(settings, 60);
