@@ -119,9 +119,13 @@ impl Backup {
         }
     }
 
-    /// Writes whatever changes until the end, and then once more.
-    pub(crate) async fn keep(self, mut state: watch::Receiver<State>, shutdown: Shutdown) {
-        let mut written = state.borrow_and_update().clone();
+    /// Writes whatever differs from what was read, until the end, and then once more.
+    pub(crate) async fn keep(
+        self,
+        mut written: State,
+        mut state: watch::Receiver<State>,
+        shutdown: Shutdown,
+    ) {
         loop {
             let is_ending = tokio::select! {
                 changed = state.changed() => changed.is_err(),

@@ -62,9 +62,7 @@ impl Desired {
     /// What they mean on this device.
     pub(crate) fn judge(&self, surroundings: &Surroundings) -> Verdict {
         match AgentConfig::parse(&self.properties) {
-            Ok(config) => {
-                Verdict::Deployment(Deployment::new(self.version, config, surroundings))
-            }
+            Ok(config) => Verdict::Deployment(Deployment::new(self.version, config, surroundings)),
             Err(error) => Verdict::Refused {
                 version: self.version,
                 code: error.code(),
@@ -110,7 +108,8 @@ mod tests {
 
     #[test]
     fn only_the_next_patch_is_merged() {
-        let mut desired = Desired { version: 4, properties: object(json!({"a": {"b": 1, "c": 2}})) };
+        let mut desired =
+            Desired { version: 4, properties: object(json!({"a": {"b": 1, "c": 2}})) };
         let before = desired.clone();
         assert_eq!(desired.patch(&object(json!({"a": null})), 4), Patched::Known);
         assert_eq!(desired.patch(&object(json!({"a": null})), 6), Patched::Gap);
@@ -118,10 +117,7 @@ mod tests {
         let patch = object(json!({"a": {"b": null, "d": {"e": 3, "f": null}}, "x": [1]}));
         assert_eq!(desired.patch(&patch, 5), Patched::Merged);
         assert_eq!(desired.version, 5);
-        assert_eq!(
-            desired.properties,
-            object(json!({"a": {"c": 2, "d": {"e": 3}}, "x": [1]}))
-        );
+        assert_eq!(desired.properties, object(json!({"a": {"c": 2, "d": {"e": 3}}, "x": [1]})));
     }
 
     #[test]

@@ -54,8 +54,10 @@ mod tests {
     fn check(surroundings: &Surroundings, module: &str, manifest: &[(&str, &str)], expected: &str) {
         let manifest = manifest.iter().map(|(k, v)| (String::from(*k), String::from(*v))).collect();
         let env = environment(surroundings, &module.parse().unwrap(), &manifest);
-        let lines: Vec<String> = env.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let expected: Vec<&str> = expected.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+        let lines: Vec<String> =
+            env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let expected: Vec<&str> =
+            expected.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
         assert_eq!(lines, expected);
     }
 

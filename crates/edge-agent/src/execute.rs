@@ -8,9 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use client::edge::{EdgeError, ManagementClient};
-use iot_proto::management::{
-    EnvVar, IdentityCreate, ImagePullPolicy, ModuleConfig, ModuleSpec,
-};
+use iot_proto::management::{EnvVar, IdentityCreate, ImagePullPolicy, ModuleConfig, ModuleSpec};
 use manifest::agent::PullPolicy;
 use model::ModuleId;
 use serde_json::{Map, Value, json};

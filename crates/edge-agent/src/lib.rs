@@ -16,6 +16,8 @@ mod desired;
 mod environment;
 mod error;
 mod execute;
+#[cfg(test)]
+mod fake_daemon;
 mod line;
 mod methods;
 mod observe;
@@ -62,7 +64,7 @@ pub async fn run(
 
     let kept = records.iter().map(|(module, record)| (module.to_string(), record.kept.clone()));
     let state = State { desired: desired.clone(), records: kept.collect() };
-    let (keep, kept) = watch::channel(state);
+    let (keep, kept) = watch::channel(state.clone());
     let (report, reports) = watch::channel(model::twin::Object::new());
     let (news, news_receiver) = mpsc::channel(NEWS_MAX);
 
@@ -71,7 +73,7 @@ pub async fn run(
     let connection = DeviceClient::start(connection(&settings, workload), clock.clone());
     let line = Line::new(connection, news, reports, clock.clone(), settings.timing);
     let line = tokio::spawn(line.run(after.clone()));
-    let keeper = tokio::spawn(backup.keep(kept, after.clone()));
+    let keeper = tokio::spawn(backup.keep(state, kept, after.clone()));
 
     let outlets = Outlets { report, keep };
     let mut reconciler = Reconciler::new(settings, clock, management, outlets, records);

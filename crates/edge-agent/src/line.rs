@@ -10,7 +10,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use client::device::{ClientEvent, DeviceClient, Events, MethodCall, DeviceTwin, TwinError};
+use client::device::{ClientEvent, DeviceClient, DeviceTwin, Events, MethodCall, TwinError};
 use host::clock::{Clock, Mono};
 use host::signals::Shutdown;
 use model::twin::Object;
@@ -209,7 +209,8 @@ impl Line {
     fn report_sent(&mut self, patch: Object, result: Result<u64, TwinError>) {
         match (result, &mut self.reported) {
             (Ok(_), Some(reported)) => merge(reported, &patch),
-            (Ok(_), None) => {}
+            // The line was new in between: read what the twin holds now.
+            (Ok(_), None) => self.read_at = self.clock.now(),
             (Err(error @ TwinError::Refused { .. }), _) => {
                 // The same again would be refused again; the next change may pass.
                 tracing::error!(error = chain(&error), "hub refuses the edge agent's report");

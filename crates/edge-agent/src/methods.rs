@@ -21,7 +21,9 @@ pub(crate) fn parse(name: &str, payload: &[u8]) -> Result<Request, String> {
     }
     if !name.eq_ignore_ascii_case("RestartModule") {
         let shown: String = name.chars().take(NAME_CHARS_SHOWN).collect();
-        return Err(format!("method {shown:?} is not supported; supported are ping, RestartModule"));
+        return Err(format!(
+            "method {shown:?} is not supported; supported are ping, RestartModule"
+        ));
     }
     let payload: Value = serde_json::from_slice(payload)
         .map_err(|_| format!("payload is not JSON; send {RESTART_EXAMPLE}"))?;
@@ -74,7 +76,11 @@ mod tests {
             ("RestartModule", "{}", Err("id is missing")),
             ("RestartModule", r#"{"id":"a/b"}"#, Err("id \"a/b\" is not a module id")),
             ("RestartModule", r#"{"id":"edgeAgent"}"#, Err("edgeAgent is part of the edge daemon")),
-            ("RestartModule", r#"{"schemaVersion":"2.0","id":"x"}"#, Err("schemaVersion has to be")),
+            (
+                "RestartModule",
+                r#"{"schemaVersion":"2.0","id":"x"}"#,
+                Err("schemaVersion has to be"),
+            ),
             (
                 "GetModuleLogs",
                 "{}",

@@ -135,11 +135,7 @@ pub(crate) struct Look {
 }
 
 /// Asks the daemon. Identities may cost the daemon a call to the hub, so not every look needs them.
-pub(crate) async fn look(
-    management: ManagementClient,
-    number: u64,
-    with_identities: bool,
-) -> Look {
+pub(crate) async fn look(management: ManagementClient, number: u64, with_identities: bool) -> Look {
     let identities = async {
         match with_identities {
             true => Some(management.identities().await),

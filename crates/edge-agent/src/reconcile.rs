@@ -61,6 +61,7 @@ pub(crate) struct Reconciler {
     looks: JoinSet<Look>,
     looks_begun: u64,
     look_at: Mono,
+    look_not_before: Mono,
 
     records: Records,
     executor: Executor,
@@ -92,6 +93,7 @@ impl Reconciler {
             executor: Executor::new(management.clone()),
             started_at: clock.wall(),
             look_at: clock.now(),
+            look_not_before: clock.now(),
             settings,
             clock,
             management,
@@ -140,7 +142,17 @@ impl Reconciler {
         wake_at: Option<Mono>,
         shutdown: &Shutdown,
     ) -> Happening {
-        let wake_at = wake_at.map_or(self.look_at, |at| at.min(self.look_at));
+        let look_at = match self.unseen.is_empty() {
+            true => self.look_at.max(self.look_not_before),
+            false => self.look_not_before,
+        };
+        let is_looking = !self.looks.is_empty();
+        let wake_at = match (wake_at, is_looking) {
+            (Some(at), true) => Some(at),
+            (Some(at), false) => Some(at.min(look_at)),
+            (None, true) => None,
+            (None, false) => Some(look_at),
+        };
         tokio::select! {
             biased;
             () = shutdown.wait() => Happening::End,
@@ -152,7 +164,7 @@ impl Reconciler {
                 // Looks are never aborted and do not panic; the next one follows.
                 Err(_) => Happening::Time,
             },
-            () = self.clock.sleep_until(wake_at) => Happening::Time,
+            () = sleep_until(&self.clock, wake_at) => Happening::Time,
         }
     }
 
@@ -182,6 +194,8 @@ impl Reconciler {
             Ok(modules) => modules,
             Err(error) => {
                 tracing::error!(error = chain(&error), "cannot see the modules");
+                // However much there is to see, a daemon that is away is not asked all the time.
+                self.look_not_before = now + self.settings.timing.observe_every;
                 return;
             }
         };
@@ -228,8 +242,7 @@ impl Reconciler {
                 Identities::Known(_) => None,
                 Identities::Unknown(why) => Some(why.as_str()),
             };
-            self.last_desired =
-                self.last_desired.next(verdict, standings, &self.records, missing);
+            self.last_desired = self.last_desired.next(verdict, standings, &self.records, missing);
         }
         self.publish(standings, false);
         let kept: BTreeMap<String, _> = self
@@ -284,7 +297,7 @@ impl Reconciler {
         let now = self.clock.now();
         let next = self.looks_begun + 1;
         let is_needed = now >= self.look_at || !self.unseen.is_empty();
-        if !is_needed || !self.looks.is_empty() {
+        if !is_needed || now < self.look_not_before || !self.looks.is_empty() {
             return;
         }
         let with_identities = match self.identities_read_at {
@@ -321,6 +334,9 @@ impl Reconciler {
                 (Effect::Created(generation, shown), _) => {
                     if let Some(target) = &target {
                         record.created(target, &generation, &shown);
+                    }
+                    if purpose != Purpose::Restart {
+                        (record.kept.restart_count, record.kept.last_restart) = (0, None);
                     }
                 }
                 (Effect::Started, _) => {
@@ -402,6 +418,13 @@ impl Reconciler {
             }
             Err(error) => tracing::warn!(error = chain(&error), "cannot read facts of the machine"),
         }
+    }
+}
+
+async fn sleep_until(clock: &Clock, at: Option<Mono>) {
+    match at {
+        Some(at) => clock.sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -172,7 +172,8 @@ fn agent_entry(facts: &Facts<'_>, detail: Detail) -> Object {
         "lastStartTimeUtc": round_trip_or_never(Some(facts.started_at)),
         "lastExitTimeUtc": NEVER,
     }));
-    if let Some(agent) = facts.deployment.and_then(|deployment| deployment.config.edge_agent.as_ref())
+    if let Some(agent) =
+        facts.deployment.and_then(|deployment| deployment.config.edge_agent.as_ref())
     {
         entry.insert("imagePullPolicy".into(), agent.pull_policy.as_str().into());
         let mut settings = object(json!({"image": agent.image.as_str()}));
@@ -282,7 +283,10 @@ fn runtime_entry(runtime: Option<&RuntimeConfig>, platform: &Platform) -> Value 
 }
 
 fn env_entry(env: &Env) -> Value {
-    env.iter().map(|(name, value)| (name.clone(), json!({"value": value}))).collect::<Object>().into()
+    env.iter()
+        .map(|(name, value)| (name.clone(), json!({"value": value})))
+        .collect::<Object>()
+        .into()
 }
 
 /// The patch that makes `to` of `from`; empty when they are the same.
@@ -329,5 +333,4 @@ const FAILED: u16 = 500;
 const DESCRIPTION_CHARS_MAX: usize = 1000;
 /// Below the twin's 32 KiB, counted more strictly than the hub does.
 const REPORT_BYTES_MAX: usize = 30 * 1024;
-const BUILT_IN: &str =
-    "part of the edge daemon; the manifest's image, createOptions and env of edgeAgent have no effect";
+const BUILT_IN: &str = "part of the edge daemon; the manifest's image, createOptions and env of edgeAgent have no effect";

@@ -88,10 +88,6 @@ impl Digest {
         Self(hex)
     }
 
-    pub(crate) fn from_text(text: &str) -> Self {
-        Self(text.to_owned())
-    }
-
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }

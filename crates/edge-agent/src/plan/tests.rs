@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use super::*;
 use crate::observe::{Identities, ObservedIdentity};
 use crate::record::Kept;
-use crate::target::Digest;
 
 /// A device in which everything can be set by hand.
 struct Device {
@@ -138,7 +137,8 @@ impl Device {
         if let Some(at) = plan.wake_at {
             lines.push(format!("wake at {}", at.since_origin().as_secs()));
         }
-        let expected: Vec<&str> = expected.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+        let expected: Vec<&str> =
+            expected.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
         assert_eq!(lines, expected);
     }
 }
@@ -221,16 +221,14 @@ fn a_module_that_is_not_wanted_goes_with_its_identity() {
         .with("cd", Status::Failed)
         .check("ab: stop, remove, delete identity\ncd: remove, delete identity");
     // The user's own identities and the edge hub's stay.
-    let mut device = Device::wanting(&[]).with("ab", Status::Running).with("$edgeHub", Status::Running);
+    let mut device =
+        Device::wanting(&[]).with("ab", Status::Running).with("$edgeHub", Status::Running);
     if let Identities::Known(identities) = &mut device.observation.identities {
         identities.get_mut(&id("ab")).unwrap().managed_by = "somebody".into();
     }
     device.check("$edgeHub: stop, remove\nab: stop, remove");
     // An identity from an attempt that came no further.
-    Device::wanting(&[])
-        .with("ab", Status::Running)
-        .gone("ab")
-        .check("ab: delete identity");
+    Device::wanting(&[]).with("ab", Status::Running).gone("ab").check("ab: delete identity");
     // Identities that never were modules are not ours.
     let mut device = Device::wanting(&[]).with("ab", Status::Running).gone("ab");
     device.records.clear();
@@ -256,22 +254,22 @@ fn groups_begin_one_after_the_other() {
          last is Queued
          two is Queued",
     );
-    Device::wanting(&modules).with("one-a", Status::Running).busy("one-b", Purpose::Deploy(1)).check(
-        "last is Queued
-         one-a is Settled
-         two is Queued",
-    );
-    // A failure is an attempt: the next group goes on.
     Device::wanting(&modules)
         .with("one-a", Status::Running)
-        .failing("one-b", 1005)
+        .busy("one-b", Purpose::Deploy(1))
         .check(
-            "two: pull image, create, start
+            "last is Queued
+         one-a is Settled
+         two is Queued",
+        );
+    // A failure is an attempt: the next group goes on.
+    Device::wanting(&modules).with("one-a", Status::Running).failing("one-b", 1005).check(
+        "two: pull image, create, start
              last is Queued
              one-a is Settled
              one-b is Failed
              wake at 1005",
-        );
+    );
     // What has to go, goes first.
     Device::wanting(&modules).with("old", Status::Running).check(
         "old: stop, remove, delete identity
@@ -402,7 +400,7 @@ impl Device {
                 count: 1,
                 retry_at: seconds(retry_at),
                 message: "no".into(),
-                aim: Aim::Present(Digest::from_text(target.digest.as_str()), true),
+                aim: Aim::of(Some(&target)),
             });
         })
     }

@@ -70,18 +70,16 @@ impl Device {
             deployment: Some(deployment()),
             observation,
             records: Records::new(),
-            standings: [(id("$edgeHub"), Standing::Settled), (id("sensor"), Standing::Settled)].into(),
+            standings: [(id("$edgeHub"), Standing::Settled), (id("sensor"), Standing::Settled)]
+                .into(),
             last_desired: LastDesired { version: Some(7), code: 200, description: String::new() },
         }
     }
 
     fn report(&self, is_ending: bool) -> Value {
         let about = About { version: "0.1.0".into(), build: "5".into(), commit: "abc".into() };
-        let platform = Platform {
-            os: "linux".into(),
-            architecture: "x86_64".into(),
-            version: "0.1.0".into(),
-        };
+        let platform =
+            Platform { os: "linux".into(), architecture: "x86_64".into(), version: "0.1.0".into() };
         Value::Object(reported(&Facts {
             about: &about,
             started_at: "2026-11-25T00:00:00Z".parse().unwrap(),
@@ -96,12 +94,8 @@ impl Device {
     }
 
     fn fails(&mut self, name: &str, message: &str) {
-        let failure = Failure {
-            count: 1,
-            retry_at: Mono::ZERO,
-            message: message.into(),
-            aim: Aim::Absent,
-        };
+        let failure =
+            Failure { count: 1, retry_at: Mono::ZERO, message: message.into(), aim: Aim::Absent };
         self.records.entry(id(name)).or_default().failure = Some(failure);
         self.standings.insert(id(name), Standing::Failed);
     }
@@ -243,7 +237,8 @@ fn the_status_is_200_only_when_everything_ran() {
 #[test]
 fn a_refused_manifest_is_told_while_the_old_one_runs() {
     let before = LastDesired { version: Some(7), code: 200, description: String::new() };
-    let verdict = Verdict::Refused { version: 8, code: 400, description: "modules.x is bad".into() };
+    let verdict =
+        Verdict::Refused { version: 8, code: 400, description: "modules.x is bad".into() };
     let device = Device::new();
     let next = before.next(&verdict, &device.standings, &device.records, None);
     assert_eq!(
