@@ -75,6 +75,11 @@ impl NetError {
         self.io_kind() == Some(io::ErrorKind::PermissionDenied)
     }
 
+    /// Whether this machine has no such address, or no such family of addresses.
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self.io_kind(), Some(io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported))
+    }
+
     fn io_kind(&self) -> Option<io::ErrorKind> {
         match self {
             Self::Listen { source, .. }

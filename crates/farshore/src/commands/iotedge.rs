@@ -3,7 +3,7 @@
 use super::Failure;
 
 /// Arguments.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, clap::Parser)]
 pub(crate) struct Arguments {}
 
 pub(crate) async fn run(_arguments: Arguments) -> Result<(), Failure> {

@@ -100,7 +100,7 @@ fn still_good(path: &Path, names: &[String], now: Timestamp) -> Result<bool, Cer
         certificate.alt_names.iter().any(|alt| match alt {
             AltName::Dns(dns) => dns.eq_ignore_ascii_case(name),
             AltName::Ip(ip) => name.parse() == Ok(*ip),
-            AltName::Uri(_) => false,
+            _ => false,
         })
     };
     Ok(now < renew_at && all_names(names).iter().all(has_name))

@@ -77,13 +77,13 @@ impl RunningHub {
         let master = certificates::master_key(dir)?;
         let store_settings = embedded::Settings {
             partitions: settings.events.partitions,
-            event_bytes_max: settings.events.retention_bytes,
-            event_age_max: settings.retention_age(),
+            events_bytes_max: Some(settings.events.retention_bytes),
+            events_age_max: Some(settings.retention_age()),
             ..embedded::Settings::default()
         };
         let (stores, report) =
-            embedded::open(&dir.join("store"), store_settings, master, clock.clone()).await?;
-        report_damage(&report);
+            embedded::open(&dir.join("store"), store_settings, master, clock.clone())?;
+        tell(&report);
         let policies = hub::policies::ensure_defaults(&stores).await?;
         let (tls, ca_pem) = tls(&settings, &clock)?;
         let sockets = Sockets::open(&settings)?;
@@ -99,7 +99,7 @@ impl RunningHub {
             tasks: JoinSet::new(),
             shutdown,
         };
-        running.serve(sockets, &clock);
+        running.serve(sockets, &report.counters, &clock);
         Ok(running)
     }
 
@@ -108,7 +108,7 @@ impl RunningHub {
         Hub::new(stores, hub_settings, clock.clone())
     }
 
-    fn serve(&mut self, sockets: Sockets, clock: &Clock) {
+    fn serve(&mut self, sockets: Sockets, counters: &embedded::Counters, clock: &Clock) {
         let backend = Arc::new(self.hub.clone());
         let mqtt_head = Arc::new(mqtt::Head::new(
             Arc::clone(&backend),
@@ -150,6 +150,7 @@ impl RunningHub {
             let ready = Ready::default();
             ready.set(true);
             let metrics = Metrics::new();
+            counters.register(&metrics);
             self.tasks.spawn(operations::serve(
                 socket,
                 metrics,
@@ -288,11 +289,15 @@ fn server_pem(
     Ok((read(&settings.tls.certificate)?, read(&settings.tls.key)?, None))
 }
 
-fn report_damage(report: &embedded::OpenReport) {
-    if report.lost_events > 0 {
+fn tell(report: &embedded::OpenReport) {
+    if let Some(ignored) = report.partitions_ignored {
         tracing::warn!(
-            lost = report.lost_events,
-            "events were lost to damage on the disk; check the disk and the log of this start"
+            setting = ignored,
+            partitions = report.partitions,
+            "events.partitions is fixed when a hub is created; the setting is ignored"
         );
+    }
+    if !report.journal.damaged.is_empty() {
+        tracing::warn!(damage = ?report.journal, "events were lost to damage on the disk; check the disk");
     }
 }

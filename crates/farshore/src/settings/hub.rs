@@ -164,7 +164,7 @@ impl Default for Tls {
 
 impl Default for Events {
     fn default() -> Self {
-        Self { partitions: 4, retention_bytes: 1024 * 1024 * 1024, retention_hours: 7 * 24 }
+        Self { partitions: 4, retention_bytes: 8 << 30, retention_hours: 7 * 24 }
     }
 }
 
