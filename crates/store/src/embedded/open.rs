@@ -26,6 +26,17 @@ pub fn open(
     master: MasterKey,
     clock: Clock,
 ) -> Result<(Stores, OpenReport), OpenError> {
+    let (embedded, report) = open_embedded(directory, settings, master, clock)?;
+    Ok((stores(&embedded), report))
+}
+
+/// The same, as what stands behind the traits.
+pub(super) fn open_embedded(
+    directory: &Path,
+    settings: Settings,
+    master: MasterKey,
+    clock: Clock,
+) -> Result<(Arc<Embedded>, OpenReport), OpenError> {
     check(&settings)?;
     host::fs::create_private_dir(directory)?;
     let lock = host::fs::lock_exclusive(&directory.join("lock")).map_err(|error| {
@@ -85,7 +96,7 @@ pub fn open(
         journal: recovered,
         counters,
     };
-    Ok((stores(&embedded), report))
+    Ok((embedded, report))
 }
 
 fn check(settings: &Settings) -> Result<(), OpenError> {
@@ -118,7 +129,7 @@ fn retention(settings: &Settings, partitions: u32) -> Retention {
     }
 }
 
-fn stores(embedded: &Arc<Embedded>) -> Stores {
+pub(super) fn stores(embedded: &Arc<Embedded>) -> Stores {
     Stores {
         registry: embedded.clone(),
         twins: embedded.clone(),

@@ -268,7 +268,11 @@ fn run_isolated(
     let outcome = command.run(group);
     if outcome.is_err() {
         if connection.is_autocommit() {
-            return Err(GroupError::Unavailable("the database gave up the transaction".into()));
+            // SQLite has given up the whole transaction, as it does when the disk is full.
+            return Err(match outcome {
+                Err(Failed::Everything(error)) => error,
+                _ => GroupError::Unavailable("the database gave up the transaction".into()),
+            });
         }
         execute(connection, "ROLLBACK TO operation").map_err(unavailable)?;
         group.forget_events_after(before);
