@@ -16,6 +16,7 @@ use bollard::query_parameters::{
     RestartContainerOptionsBuilder, StartContainerOptions, StopContainerOptionsBuilder,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
 
 use crate::{
     Builtin, Catalogue, EngineInfo, EventStream, ImageReference, LogFrame, LogOptions, LogSource,
@@ -34,6 +35,7 @@ mod pull;
 
 pub(crate) use engine::Engine;
 pub use network::{AddressRange, NetworkSettings};
+pub(crate) use pull::inspect_image;
 
 use crate::runtime::BoxFuture;
 use network::ModuleNetwork;
@@ -345,7 +347,10 @@ impl ModuleRuntime for DockerRuntime {
                 ("event", ["start", "die", "destroy"].map(str::to_owned).to_vec()),
             ]
             .into();
-            let options = EventsOptionsBuilder::new().filters(&filters).build();
+            // The request goes out when the stream is first polled; what happens
+            // until then is remembered by the engine.
+            let since = engine_time(host::clock::Clock::system().wall());
+            let options = EventsOptionsBuilder::new().since(&since).filters(&filters).build();
             let engine = self.engine.clone();
             let events = engine.docker().events(Some(options)).filter_map(move |event| {
                 let event =
@@ -366,7 +371,6 @@ fn log_frame(output: LogOutput) -> LogFrame {
     }
 }
 
-/// The engine takes times as seconds with nine decimals.
 fn log_query(options: &LogOptions) -> String {
     let mut query = format!(
         "stdout=true&stderr=true&follow={}&timestamps={}&tail={}",
@@ -375,16 +379,18 @@ fn log_query(options: &LogOptions) -> String {
         options.tail.map_or_else(|| "all".to_owned(), |lines| lines.to_string()),
     );
     for (key, time) in [("since", options.since), ("until", options.until)] {
-        // Before 1970 is no bound; the engine's parser takes no sign there.
-        if let Some(nanos) = time.map(|time| time.as_nanosecond().max(0)) {
-            query.push_str(&format!(
-                "&{key}={}.{:09}",
-                nanos / NANOS_PER_SECOND,
-                nanos % NANOS_PER_SECOND
-            ));
+        if let Some(time) = time {
+            query.push_str(&format!("&{key}={}", engine_time(time)));
         }
     }
     query
+}
+
+/// Seconds with nine decimals. Before 1970 is no bound to the engine either, and
+/// its parser takes no sign there.
+fn engine_time(time: Timestamp) -> String {
+    let nanos = time.as_nanosecond().max(0);
+    format!("{}.{:09}", nanos / NANOS_PER_SECOND, nanos % NANOS_PER_SECOND)
 }
 
 fn module_event(message: EventMessage) -> Option<ModuleEvent> {
@@ -407,3 +413,6 @@ fn whole_seconds(grace: Duration) -> i32 {
 /// Containers inspected at once for a list; the engine serialises much of it.
 const INSPECTS_AT_ONCE: usize = 8;
 const NANOS_PER_SECOND: i128 = 1_000_000_000;
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,7 @@
 mod catalogue;
 mod docker;
 mod error;
+pub mod image;
 mod logs;
 mod name;
 mod reference;

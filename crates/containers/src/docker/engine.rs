@@ -49,11 +49,6 @@ impl Engine {
         Ok(Self { docker, uri: uri.into() })
     }
 
-    /// The engine's address.
-    pub(crate) fn uri(&self) -> &str {
-        &self.uri
-    }
-
     /// The agreed API version.
     pub(crate) fn api_version(&self) -> String {
         self.docker.client_version().to_string()

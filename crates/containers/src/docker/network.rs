@@ -53,21 +53,55 @@ impl ModuleNetwork {
         &self.settings.name
     }
 
-    /// Creates the network unless it exists.
+    /// Makes sure that there is exactly one network of that name.
+    ///
+    /// Old engines allow several, and then refuse to start a container on any of
+    /// them; two runtimes that start at the same moment get there. Both then see
+    /// both networks and keep the same one.
     pub(super) async fn ensure(&self, engine: &Engine) -> Result<(), RuntimeError> {
         let _one_at_a_time = self.creating.lock().await;
-        if self.find(engine).await?.is_some() {
-            return Ok(());
+        let mut found = self.find(engine).await?;
+        if found.is_empty() {
+            let created = engine.docker().create_network(create_request(&self.settings)).await;
+            match created.map_err(|source| engine.error(source)) {
+                Ok(_) => tracing::info!(network = self.name(), "created the module network"),
+                // Somebody else was faster, and the engine refuses a second one.
+                Err(RuntimeError::Engine { status: 409, .. }) => return Ok(()),
+                Err(error) => return Err(error),
+            }
+            found = self.find(engine).await?;
         }
-        let request = create_request(&self.settings);
-        engine.docker().create_network(request).await.map_err(|source| engine.error(source))?;
-        tracing::info!(network = self.name(), "created the module network");
+        for surplus in found.iter().skip(1).filter_map(|network| network.id.as_deref()) {
+            self.remove_surplus(engine, surplus).await?;
+        }
+        Ok(())
+    }
+
+    async fn remove_surplus(&self, engine: &Engine, id: &str) -> Result<(), RuntimeError> {
+        match engine.docker().remove_network(id).await.map_err(|source| engine.error(source)) {
+            Ok(()) => tracing::warn!(
+                network = self.name(),
+                id,
+                "removed a second network of the same name"
+            ),
+            Err(RuntimeError::Engine { status: 404, .. }) => {}
+            Err(RuntimeError::Engine { status: 403 | 409, .. }) => {
+                return Err(RuntimeError::Conflict {
+                    what: format!(
+                        "the engine has two networks named {} and containers use both: \
+                         remove the containers on network {id}, then the network",
+                        self.name()
+                    ),
+                });
+            }
+            Err(error) => return Err(error),
+        }
         Ok(())
     }
 
     /// The engine's own address on the network: where containers reach the host.
     pub(super) async fn gateway(&self, engine: &Engine) -> Result<Option<IpAddr>, RuntimeError> {
-        let network = self.find(engine).await?;
+        let network = self.find(engine).await?.into_iter().next();
         let ranges = network
             .and_then(|network| network.ipam)
             .and_then(|ipam| ipam.config)
@@ -77,15 +111,18 @@ impl ModuleNetwork {
         Ok(addresses.filter_map(|text| text.split('/').next()?.parse().ok()).next())
     }
 
-    /// By exact name: the engine's own filter matches substrings
-    /// (T-SUBSTRING-NET), and its look-up by name also matches ids.
-    async fn find(&self, engine: &Engine) -> Result<Option<Network>, RuntimeError> {
+    /// By exact name, in an order that all agree on. The engine's own filter
+    /// matches substrings (T-SUBSTRING-NET), its look-up by name also ids.
+    async fn find(&self, engine: &Engine) -> Result<Vec<Network>, RuntimeError> {
         let networks = engine
             .docker()
             .list_networks(None::<ListNetworksOptions>)
             .await
             .map_err(|source| engine.error(source))?;
-        Ok(networks.into_iter().find(|network| network.name.as_deref() == Some(self.name())))
+        let is_ours = |network: &Network| network.name.as_deref() == Some(self.name());
+        let mut found: Vec<Network> = networks.into_iter().filter(is_ours).collect();
+        found.sort_by(|a, b| (&a.created, &a.id).cmp(&(&b.created, &b.id)));
+        Ok(found)
     }
 }
 

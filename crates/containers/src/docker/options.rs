@@ -82,11 +82,6 @@ impl<'a> Options<'a> {
         }
     }
 
-    /// The keys that are there with a value, as the user spelled them.
-    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
-        self.map.iter().filter(|(_, value)| !value.is_null()).map(|(key, _)| key.as_str())
-    }
-
     /// A key with the path before it.
     pub(super) fn named(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
