@@ -27,6 +27,8 @@ mod record;
 mod report;
 mod settings;
 mod target;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -236,11 +236,19 @@ impl Line {
                 return;
             }
             self.begin();
-            let (patch, result) = under_way(&mut self.sending).await;
-            let failed = result.is_err();
-            self.report_sent(patch, result);
-            if failed {
-                return;
+            tokio::select! {
+                event = self.events.next() => match event {
+                    None | Some(ClientEvent::Disconnected { .. }) => return,
+                    // Whoever calls a method now hears that nobody answers it.
+                    Some(_) => {}
+                },
+                (patch, result) = under_way(&mut self.sending) => {
+                    let failed = result.is_err();
+                    self.report_sent(patch, result);
+                    if failed {
+                        return;
+                    }
+                }
             }
         }
     }
