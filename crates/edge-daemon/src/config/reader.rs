@@ -1,0 +1,243 @@
+//! Reading a TOML document key by key, with the line of everything.
+//!
+//! Whoever reads a section takes the keys it knows; what is left over is unknown and a problem.
+//! All problems are gathered, so that an operator sees them at once.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::error::{Note, Problem};
+
+/// What was found wrong and what has no effect, for the whole document.
+pub(super) struct Findings<'t> {
+    text: &'t str,
+    problems: RefCell<Vec<Problem>>,
+    notes: RefCell<Vec<Note>>,
+}
+
+impl<'t> Findings<'t> {
+    pub(super) fn new(text: &'t str) -> Self {
+        Self { text, problems: RefCell::default(), notes: RefCell::default() }
+    }
+
+    /// The line of an offset, from 1.
+    pub(super) fn line(&self, offset: usize) -> usize {
+        let before = self.text.as_bytes().get(..offset).unwrap_or(self.text.as_bytes());
+        1 + before.iter().filter(|byte| **byte == b'\n').count()
+    }
+
+    pub(super) fn problem(&self, line: usize, key: &str, what: impl Into<String>) {
+        self.problems.borrow_mut().push(Problem { line, key: key.to_owned(), what: what.into() });
+    }
+
+    fn note(&self, line: usize, key: &str, what: &str) {
+        self.notes.borrow_mut().push(Note { line, key: key.to_owned(), what: what.to_owned() });
+    }
+
+    /// Everything found, in the order of the lines.
+    pub(super) fn into_parts(self) -> (Vec<Problem>, Vec<Note>) {
+        let (mut problems, mut notes) = (self.problems.into_inner(), self.notes.into_inner());
+        problems.sort_by_key(|problem| problem.line);
+        notes.sort_by_key(|note| note.line);
+        (problems, notes)
+    }
+}
+
+/// A value with the place where it stands.
+#[derive(Clone)]
+pub(super) struct Found<T> {
+    pub(super) value: T,
+    pub(super) line: usize,
+    pub(super) key: String,
+}
+
+impl<T> Found<T> {
+    fn with<U>(&self, value: U) -> Found<U> {
+        Found { value, line: self.line, key: self.key.clone() }
+    }
+}
+
+/// One table of the document.
+pub(super) struct Section<'d, 't> {
+    path: String,
+    pub(super) line: usize,
+    table: &'d DeTable<'d>,
+    taken: BTreeSet<&'static str>,
+    findings: &'d Findings<'t>,
+}
+
+impl<'d, 't> Section<'d, 't> {
+    /// The whole document.
+    pub(super) fn root(table: &'d DeTable<'d>, findings: &'d Findings<'t>) -> Self {
+        Self { path: String::new(), line: 1, table, taken: BTreeSet::new(), findings }
+    }
+
+    /// The path of a key of this section.
+    pub(super) fn named(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+
+    fn entry(&self, key: &str) -> Option<(&'d Spanned<DeValue<'d>>, usize)> {
+        let (name, value) = self.table.iter().find(|(name, _)| name.get_ref().as_ref() == key)?;
+        Some((value, self.findings.line(name.span().start)))
+    }
+
+    /// A value of whatever type.
+    pub(super) fn any(&mut self, key: &'static str) -> Option<Found<&'d DeValue<'d>>> {
+        self.taken.insert(key);
+        let (value, line) = self.entry(key)?;
+        Some(Found { value: value.get_ref(), line, key: self.named(key) })
+    }
+
+    fn typed<T>(
+        &mut self,
+        key: &'static str,
+        expected: &str,
+        read: impl FnOnce(&'d DeValue<'d>) -> Option<T>,
+    ) -> Option<Found<T>> {
+        let found = self.any(key)?;
+        match read(found.value) {
+            Some(value) => Some(found.with(value)),
+            None => {
+                let what = format!("is a {}; write {expected}", found.value.type_str());
+                self.findings.problem(found.line, &found.key, what);
+                None
+            }
+        }
+    }
+
+    pub(super) fn string(&mut self, key: &'static str) -> Option<Found<&'d str>> {
+        self.typed(key, "a quoted string", DeValue::as_str)
+    }
+
+    pub(super) fn boolean(&mut self, key: &'static str) -> Option<Found<bool>> {
+        self.typed(key, "true or false without quotes", DeValue::as_bool)
+    }
+
+    pub(super) fn integer(&mut self, key: &'static str) -> Option<Found<i64>> {
+        self.typed(key, "a whole number without quotes", |value| {
+            let number = value.as_integer()?;
+            i64::from_str_radix(number.as_str(), number.radix()).ok()
+        })
+    }
+
+    /// A number within bounds.
+    pub(super) fn number(
+        &mut self,
+        key: &'static str,
+        bounds: std::ops::RangeInclusive<i64>,
+    ) -> Option<Found<u32>> {
+        let found = self.integer(key)?;
+        let fits = bounds.contains(&found.value);
+        match u32::try_from(found.value) {
+            Ok(number) if fits => Some(found.with(number)),
+            _ => {
+                let what = format!(
+                    "is {}; write a number from {} to {}",
+                    found.value,
+                    bounds.start(),
+                    bounds.end()
+                );
+                self.findings.problem(found.line, &found.key, what);
+                None
+            }
+        }
+    }
+
+    pub(super) fn section(&mut self, key: &'static str) -> Option<Section<'d, 't>> {
+        let found = self.typed(key, "a table", DeValue::as_table)?;
+        Some(Section {
+            path: found.key,
+            line: found.line,
+            table: found.value,
+            taken: BTreeSet::new(),
+            findings: self.findings,
+        })
+    }
+
+    /// A table that was found elsewhere, for example in an array.
+    pub(super) fn inner(&self, key: &str, found: &Found<&'d DeTable<'d>>) -> Section<'d, 't> {
+        Section {
+            path: self.named(key),
+            line: found.line,
+            table: found.value,
+            taken: BTreeSet::new(),
+            findings: self.findings,
+        }
+    }
+
+    /// Whether a key is there, of whatever type.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entry(key).is_some()
+    }
+
+    /// Where problems go, for whoever gives the section away.
+    pub(super) fn reporter(&self) -> &'d Findings<'t> {
+        self.findings
+    }
+
+    /// All entries of a section whose keys are free.
+    pub(super) fn entries(self) -> Vec<Found<&'d DeValue<'d>>> {
+        let entries = self.table.iter().map(|(name, value)| Found {
+            value: value.get_ref(),
+            line: self.findings.line(name.span().start),
+            key: name.get_ref().to_string(),
+        });
+        entries.collect()
+    }
+
+    /// Reports a problem at a value.
+    pub(super) fn wrong<T>(&self, found: &Found<T>, what: impl Into<String>) {
+        self.findings.problem(found.line, &found.key, what);
+    }
+
+    /// Reports a problem at the section itself.
+    pub(super) fn lacks(&self, key: &str, what: &str) {
+        self.findings.problem(self.line, &self.named(key), what);
+    }
+
+    /// A key that would change what the daemon does, if it were served.
+    pub(super) fn refuse(&mut self, key: &'static str, what: &str) {
+        if let Some(found) = self.any(key) {
+            self.findings.problem(found.line, &found.key, what);
+        }
+    }
+
+    /// A key without effect that does no harm.
+    pub(super) fn note(&mut self, key: &'static str, what: &str) {
+        if let Some(found) = self.any(key) {
+            self.findings.note(found.line, &found.key, what);
+        }
+    }
+
+    /// Says something of a value that was found.
+    pub(super) fn remark<T>(&self, found: &Found<T>, what: &str) {
+        self.findings.note(found.line, &found.key, what);
+    }
+
+    /// Keys that belong here and are looked at elsewhere, or not at all.
+    pub(super) fn known(&mut self, keys: &[&'static str]) {
+        self.taken.extend(keys);
+    }
+
+    /// Whatever nobody asked for is unknown.
+    pub(super) fn finish(self) {
+        for (name, _) in self.table {
+            let name_text: &str = name.get_ref();
+            if !self.taken.contains(name_text) {
+                let line = self.findings.line(name.span().start);
+                let shown: String = name_text.chars().take(KEY_CHARS_SHOWN).collect();
+                self.findings.problem(
+                    line,
+                    &self.named(&shown),
+                    "is not a key of config.toml here; check its spelling and the [section] above it",
+                );
+            }
+        }
+    }
+}
+
+const KEY_CHARS_SHOWN: usize = 64;

@@ -1,0 +1,71 @@
+//! `[agent]`: the agent is part of the daemon; its environment is inherited by modules.
+
+use std::collections::BTreeMap;
+
+use crate::config::AgentConfig;
+use crate::config::reader::Section;
+
+pub(super) fn section(root: &mut Section<'_, '_>) -> AgentConfig {
+    let mut agent = AgentConfig { image: DEFAULT_IMAGE.to_owned(), env: BTreeMap::new() };
+    let Some(mut section) = root.section("agent") else { return agent };
+    for (key, only) in [("name", "edgeAgent"), ("type", "docker")] {
+        if let Some(found) = section.string(key)
+            && found.value != only
+        {
+            section.wrong(&found, format!("must be \"{only}\""));
+        }
+    }
+    if let Some(found) = section.string("imagePullPolicy")
+        && !["on-create", "never"].contains(&found.value)
+    {
+        section.wrong(&found, "is not one of \"on-create\", \"never\"");
+    }
+    if let Some(mut config) = section.section("config") {
+        if let Some(found) = config.string("image") {
+            agent.image = found.value.to_owned();
+            if !agent.image.starts_with(KNOWN_IMAGE) {
+                config.remark(&found, "has no effect: the agent is part of the daemon");
+            }
+        }
+        for key in ["createOptions", "digest", "auth"] {
+            config.note(key, "has no effect: the agent is part of the daemon and has no container");
+        }
+        config.finish();
+    }
+    if let Some(env) = section.section("env") {
+        agent.env = environment(env);
+    }
+    section.finish();
+    agent
+}
+
+fn environment(section: Section<'_, '_>) -> BTreeMap<String, String> {
+    let mut env = BTreeMap::new();
+    let path = section.named("");
+    let mut wrong = Vec::new();
+    // `entries` takes the section, so that its problems are reported by hand.
+    let reporter = section.reporter();
+    for mut found in section.entries() {
+        found.key = format!("{path}{}", found.key);
+        let name = found.key.get(path.len()..).unwrap_or_default().to_owned();
+        match found.value.as_str() {
+            Some(value) if is_variable(&name) && !value.contains('\0') => {
+                env.insert(name, value.to_owned());
+            }
+            Some(_) => wrong.push((found, "is not the name of a variable")),
+            None => wrong.push((found, "is not a quoted string")),
+        }
+    }
+    for (found, what) in wrong {
+        reporter.problem(found.line, &found.key, what);
+    }
+    env
+}
+
+fn is_variable(name: &str) -> bool {
+    !name.is_empty() && !name.contains(['=', '\0'])
+}
+
+const DEFAULT_IMAGE: &str = "mcr.microsoft.com/azureiotedge-agent:1.6";
+/// Manifests and templates name it; our own agent takes its place (`DESIGN.md` §6).
+const KNOWN_IMAGE: &str = "mcr.microsoft.com/azureiotedge-agent";

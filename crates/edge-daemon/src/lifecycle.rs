@@ -1,0 +1,136 @@
+//! What the daemon does by itself: getting the agent's identity, keeping the Edge CA, ending.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use containers::{ModuleRuntime, RuntimeStatus};
+use host::clock::Clock;
+use host::signals::Shutdown;
+use model::{GenerationId, ModuleId};
+
+use crate::certs::{self, EdgeCa};
+use crate::daemon::PROVISION_PAUSE;
+use crate::identity::{Identities, IdentityError};
+use crate::modules::{Modules, STOP_GRACE};
+use crate::provision::DeviceFacts;
+use crate::workload::HUB_NAME;
+
+/// Asks for `$edgeAgent`'s identity until there is one.
+pub(crate) async fn provision(
+    identities: &Identities,
+    facts: &DeviceFacts,
+    clock: &Clock,
+) -> GenerationId {
+    let agent = ModuleId::edge_agent();
+    let mut told = String::new();
+    loop {
+        let outcome =
+            identities.update(&agent, None).await.and_then(|_| identities.generation(&agent));
+        let error = match outcome {
+            Ok(generation) => return generation,
+            Err(error) => error,
+        };
+        let hint = hint(&error, facts);
+        let text = client::dial::chain(&error);
+        // The same reason every few seconds would hide everything else.
+        if text != told {
+            tracing::error!(device = %facts.device, hub = facts.hub_host_name, error = text, "cannot provision: {hint}");
+            told = text;
+        }
+        clock.sleep(PROVISION_PAUSE).await;
+    }
+}
+
+/// The next step for whoever reads the log.
+fn hint(error: &IdentityError, facts: &DeviceFacts) -> String {
+    let code = match error {
+        IdentityError::Hub(error) => (error.status(), error.code_name()),
+        _ => (None, None),
+    };
+    match code {
+        (_, Some("DeviceNotFound")) => {
+            format!("the hub has no device {}; register it there, as an edge device", facts.device)
+        }
+        (_, Some("ModuleNotFound")) => {
+            format!("device {} is no edge device at the hub; make it one there", facts.device)
+        }
+        (Some(401 | 403), _) => {
+            "the hub does not take the key; copy the device's connection string to config.toml again".to_owned()
+        }
+        _ if error.is_transient() => "the hub cannot be asked; trying again".to_owned(),
+        _ => "trying again".to_owned(),
+    }
+}
+
+/// Renews the Edge CA when it is time. Modules trust the old one until they ask again, so they are
+/// restarted, the edge hub first (`edge-runtime.md` §1.5).
+pub(crate) async fn keep_edge_ca(
+    edge_ca: Arc<EdgeCa>,
+    modules: Arc<Modules>,
+    clock: Clock,
+    stop: Shutdown,
+) {
+    let mut pause = certs::LOOK_EVERY;
+    loop {
+        tokio::select! {
+            () = clock.sleep(pause) => {}
+            () = stop.wait() => return,
+        }
+        pause = certs::LOOK_EVERY;
+        match edge_ca.renew_if_due() {
+            Ok(false) => {}
+            Ok(true) => restart_running(&modules).await,
+            Err(error) => {
+                pause = edge_ca.retry_after();
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, retry_seconds = pause.as_secs(), "cannot renew the Edge CA");
+            }
+        }
+    }
+}
+
+async fn restart_running(modules: &Arc<Modules>) {
+    let mut states = match modules.runtime.list().await {
+        Ok(states) => states,
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(
+                error,
+                "cannot restart modules after the renewal of the Edge CA: restart them"
+            );
+            return;
+        }
+    };
+    states.retain(|state| state.status == RuntimeStatus::Running);
+    states.sort_by_key(|state| state.name.as_str() != HUB_NAME);
+    for state in states {
+        if Arc::clone(modules).restart(state.name.as_str()).await.is_err() {
+            tracing::error!(module = %state.name, "cannot restart after the renewal of the Edge CA: restart it");
+        }
+    }
+}
+
+/// Stops all modules, the edge hub last, so that it takes what others send at their end.
+pub(crate) async fn stop_all(runtime: &dyn ModuleRuntime) {
+    let states = match runtime.list().await {
+        Ok(states) => states,
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "cannot stop the modules");
+            return;
+        }
+    };
+    let running = states.into_iter().filter(|state| state.status == RuntimeStatus::Running);
+    let (hub, others): (Vec<_>, Vec<_>) =
+        running.partition(|state| state.name.as_str() == HUB_NAME);
+    for group in [others, hub] {
+        let stops = group.iter().map(|state| async {
+            if let Err(error) = runtime.stop(&state.name, END_GRACE).await {
+                tracing::error!(module = %state.name, error = &error as &dyn std::error::Error, "cannot stop a module");
+            }
+        });
+        futures_util::future::join_all(stops).await;
+    }
+}
+
+/// At the end of the daemon each module has the usual time; longer, and systemd would lose patience.
+const END_GRACE: Duration = STOP_GRACE;

@@ -1,0 +1,209 @@
+//! Provisioning: which device of which hub this is, its key, and what follows from a change.
+//!
+//! Manual provisioning only: hub, device and key stand in `config.toml`. The key is read from
+//! there at every start and kept nowhere else.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use client::dial::{Dial, HTTPS_PORT};
+use client::registry::DeviceRegistryClient;
+use client::signer::KeySigner;
+use containers::{ModuleRuntime, RuntimeError};
+use host::clock::Clock;
+use host::fs::{self, FsError};
+use host::tls::{ClientTls, TlsError};
+use model::DeviceId;
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use crate::config::{Config, DeviceKey};
+use crate::keys::{self, KeysError};
+
+/// Where to dial for the hub, when its name does not say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HubDial {
+    /// The address; the hub's name when absent.
+    pub address: Option<String>,
+    /// The port of HTTPS; 443 when absent.
+    pub https_port: Option<u16>,
+    /// The hub's CA and others that it is trusted by, PEM, beside the machine's and the operator's.
+    pub trust: Option<String>,
+}
+
+/// Which device this is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceFacts {
+    /// The hub's name: it stands in tokens and is verified by TLS.
+    pub hub_host_name: String,
+    /// The port of MQTT that the connection string gives, if any.
+    pub mqtt_port: Option<u16>,
+    /// The device.
+    pub device: DeviceId,
+    /// The name under which modules and leaf devices reach this device.
+    pub host_name: String,
+}
+
+/// Why a device cannot be provisioned.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProvisionError {
+    /// The key's file cannot be used.
+    #[error("cannot use the device's key")]
+    Key(#[from] KeysError),
+    /// A file cannot be read or written.
+    #[error("cannot read or write a file of the daemon")]
+    File(#[from] FsError),
+    /// The key's file holds no key.
+    #[error("{} holds no key: it must be 16 to 64 bytes, or their Base64", path.display())]
+    NoKey {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The key is not Base64.
+    #[error("device's key is not Base64: copy the whole key, with the `=` at its end")]
+    Base64,
+    /// Whom to trust cannot be told.
+    #[error("cannot set up whom to trust as the hub")]
+    Tls(#[from] TlsError),
+    /// The machine has no name.
+    #[error("machine's name {0:?} cannot be used by others: set hostname in config.toml")]
+    HostName(String),
+    /// Modules of another device cannot be removed.
+    #[error("cannot remove the modules of the device that this was before")]
+    Wipe(#[source] RuntimeError),
+}
+
+/// Which device the settings name.
+pub(crate) fn facts(config: &Config) -> Result<DeviceFacts, ProvisionError> {
+    let host_name = match &config.hostname {
+        Some(name) => name.clone(),
+        None => {
+            let name =
+                fs::read_to_string(Path::new("/proc/sys/kernel/hostname"))?.trim().to_owned();
+            match name.parse::<pki::ServerName>() {
+                Ok(_) => name,
+                Err(_) => return Err(ProvisionError::HostName(name)),
+            }
+        }
+    };
+    let manual = &config.provisioning;
+    Ok(DeviceFacts {
+        hub_host_name: manual.hub_host_name.clone(),
+        mqtt_port: manual.mqtt_port,
+        device: manual.device.clone(),
+        host_name,
+    })
+}
+
+/// A client of the hub's registry with the device's key. `trusted` is PEM or empty.
+pub(crate) fn registry(
+    config: &Config,
+    facts: &DeviceFacts,
+    hub: &HubDial,
+    trusted: &str,
+    clock: &Clock,
+) -> Result<DeviceRegistryClient, ProvisionError> {
+    let signer = signer(&config.provisioning.key)?;
+    let port = hub.https_port.unwrap_or(HTTPS_PORT);
+    let dial = Dial::new(facts.hub_host_name.clone(), port).at(hub.address.clone());
+    Ok(DeviceRegistryClient::new(
+        &facts.hub_host_name,
+        dial,
+        hub_tls(trusted)?,
+        facts.device.clone(),
+        Arc::new(signer),
+        clock.clone(),
+    ))
+}
+
+/// Whom to trust as the hub: what is given, and the machine's own roots.
+pub(crate) fn hub_tls(trusted: &str) -> Result<ClientTls, TlsError> {
+    if trusted.is_empty() {
+        return ClientTls::new(&[])?.with_system_roots();
+    }
+    let given = ClientTls::new(&[trusted])?;
+    match given.clone().with_system_roots() {
+        Ok(all) => Ok(all),
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::info!(error, "machine has no roots of its own, trusting the given ones only");
+            Ok(given)
+        }
+    }
+}
+
+fn signer(key: &DeviceKey) -> Result<KeySigner, ProvisionError> {
+    match key {
+        DeviceKey::Inline(key) => {
+            KeySigner::from_base64(key.as_str()).map_err(|_| ProvisionError::Base64)
+        }
+        DeviceKey::File(path) => {
+            keys::check_private(path)?;
+            let bytes = Zeroizing::new(fs::read(path)?);
+            let key = key_in(&bytes).ok_or_else(|| ProvisionError::NoKey { path: path.clone() })?;
+            Ok(KeySigner::from_bytes(&key))
+        }
+    }
+}
+
+/// A key's file holds its bytes; many write its Base64 there, which is never a key by itself.
+fn key_in(bytes: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let text = std::str::from_utf8(bytes).ok().map(str::trim);
+    let decoded = text.and_then(|text| STANDARD.decode(text).ok()).map(Zeroizing::new);
+    let fits = |key: &Zeroizing<Vec<u8>>| KEY_BYTES.contains(&key.len());
+    decoded.filter(fits).or_else(|| Some(Zeroizing::new(bytes.to_vec())).filter(fits))
+}
+
+/// Removes all modules when this was another device, or another hub's, before (T-WIPE): they have
+/// its names in their environment. `true` when it did.
+pub(crate) async fn wipe_if_changed(
+    facts: &DeviceFacts,
+    file: &Path,
+    runtime: &dyn ModuleRuntime,
+) -> Result<bool, ProvisionError> {
+    let state = state_of(facts);
+    if fs::read_optional(file)?.is_some_and(|kept| kept.trim() == state) {
+        return Ok(false);
+    }
+    let modules = runtime.list().await.map_err(ProvisionError::Wipe)?;
+    for module in &modules {
+        tracing::info!(module = %module.name, "removing a module of the device that this was before");
+        runtime.remove(&module.name).await.map_err(ProvisionError::Wipe)?;
+    }
+    // Last, so that a crash in between begins again.
+    fs::write_atomic(file, state.as_bytes(), 0o600)?;
+    Ok(true)
+}
+
+/// `edge-runtime.md` §1.5: Base64 of the SHA-256 of this JSON.
+fn state_of(facts: &DeviceFacts) -> String {
+    let state = json!({
+        "device_id": facts.device.as_str(),
+        "gateway_host_name": facts.hub_host_name,
+        "hub_name": facts.hub_host_name,
+    });
+    STANDARD.encode(digest::digest(&digest::SHA256, state.to_string().as_bytes()))
+}
+
+/// As the hub takes them.
+const KEY_BYTES: std::ops::RangeInclusive<usize> = 16..=64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_file_holds_bytes_or_their_base64() {
+        let raw = [0xA5u8; 32];
+        assert_eq!(key_in(&raw).unwrap().as_slice(), raw);
+        let text = format!("{}\n", STANDARD.encode(raw));
+        assert_eq!(key_in(text.as_bytes()).unwrap().as_slice(), raw);
+        assert!(key_in(b"").is_none());
+        assert!(key_in(b"short").is_none());
+        assert!(key_in(&[1; 65]).is_none());
+    }
+}
