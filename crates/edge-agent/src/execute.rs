@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::environment::GENERATION;
 use crate::error::chain;
-use crate::observe::{ObservedIdentity, ObservedModule, runtime_name};
+use crate::observe::{ObservedIdentity, runtime_name};
 use crate::plan::{Job, Purpose, Step};
 use crate::record::Aim;
 use crate::target::Target;
@@ -52,8 +52,8 @@ pub(crate) enum Effect {
     Identity(ObservedIdentity),
     /// The identity does not exist any more.
     IdentityDeleted,
-    /// The module was created in this generation, and this is how the daemon shows it.
-    Created(String, ObservedModule),
+    /// The module was created with its identity of this generation.
+    Created(String),
     /// The module was started or restarted.
     Started,
     /// The module was stopped.
@@ -215,8 +215,8 @@ impl JobRun {
             }
             Step::Create => {
                 let spec = self.spec(self.create_policy())?;
-                let shown = management.create_module(&spec).await?;
-                Effect::Created(self.generation.clone().unwrap_or_default(), shown.into())
+                management.create_module(&spec).await?;
+                Effect::Created(self.generation.clone().unwrap_or_default())
             }
             Step::Start => {
                 management.start_module(name).await?;

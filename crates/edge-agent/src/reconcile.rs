@@ -331,9 +331,9 @@ impl Reconciler {
                         identities.remove(&module);
                     }
                 }
-                (Effect::Created(generation, shown), _) => {
+                (Effect::Created(generation), _) => {
                     if let Some(target) = &target {
-                        record.created(target, &generation, &shown);
+                        record.created(target, generation);
                     }
                     if purpose != Purpose::Restart {
                         (record.kept.restart_count, record.kept.last_restart) = (0, None);

@@ -38,9 +38,9 @@ pub(crate) struct Kept {
     pub(crate) digest: Option<String>,
     /// Generation of its identity at that time.
     pub(crate) generation: Option<String>,
-    /// Its image, as the daemon showed it after creation.
+    /// Its image, as the first look after creation showed it.
     pub(crate) image: Option<String>,
-    /// That image's hash, as the daemon showed it.
+    /// That image's hash, likewise.
     pub(crate) image_hash: Option<String>,
     /// Whether its identity exists because of us.
     pub(crate) owns_identity: bool,
@@ -103,6 +103,12 @@ pub(crate) fn see(
 
 impl Record {
     fn see(&mut self, seen: &ObservedModule, now: Mono, timing: &Timing) {
+        // The daemon may spell an image otherwise than the manifest, so later looks are compared
+        // with the first one.
+        if self.kept.digest.is_some() && self.kept.image.is_none() {
+            self.kept.image = Some(seen.image.clone());
+            self.kept.image_hash.clone_from(&seen.image_hash);
+        }
         match seen.status {
             Status::Running => {
                 let since = *self.running_since.get_or_insert(now);
@@ -122,12 +128,11 @@ impl Record {
         }
     }
 
-    /// It was created from this target, and the daemon showed it so.
-    pub(crate) fn created(&mut self, target: &Target, generation: &str, shown: &ObservedModule) {
+    /// It was created from this target, with its identity of this generation.
+    pub(crate) fn created(&mut self, target: &Target, generation: String) {
         self.kept.digest = Some(target.digest.as_str().to_owned());
-        self.kept.generation = Some(generation.to_owned());
-        self.kept.image = Some(shown.image.clone());
-        self.kept.image_hash.clone_from(&shown.image_hash);
+        self.kept.generation = Some(generation);
+        (self.kept.image, self.kept.image_hash) = (None, None);
         (self.kept.started, self.kept.ended) = (false, false);
         (self.running_since, self.ended_at) = (None, None);
     }
@@ -181,7 +186,7 @@ impl Record {
             _ => true,
         };
         kept.digest.as_deref() == Some(target.digest.as_str())
-            && kept.image.as_deref() == Some(seen.image.as_str())
+            && same(&kept.image, Some(&seen.image))
             && same(&kept.image_hash, seen.image_hash.as_deref())
             && same(&kept.generation, generation)
     }

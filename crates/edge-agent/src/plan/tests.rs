@@ -184,6 +184,8 @@ fn a_changed_module_is_replaced_with_the_pull_before_the_stop() {
     changed(|kept| kept.digest = None).check(expected);
     changed(|kept| kept.image = Some("x:0".into())).check(expected);
     changed(|kept| kept.generation = Some("0".into())).check(expected);
+    // The first look after the creation has not come yet.
+    changed(|kept| kept.image = None).check("ab is Settled");
     // The daemon shows no hash, so there is nothing to compare.
     changed(|kept| kept.image_hash = Some("sha256:0".into())).check("ab is Settled");
     Device::wanting(&[("ab", json!({}))])

@@ -285,6 +285,19 @@ async fn a_module_that_vanishes_is_made_again() {
 }
 
 #[tokio::test]
+async fn a_module_made_from_another_image_behind_our_back_is_replaced() {
+    let daemon = FakeDaemon::start();
+    let mut agent = Agent::start(&daemon);
+    agent.wants(1, json!({"aa": module("x:1")})).await;
+    agent.applied(1).await;
+    daemon.take_calls();
+    daemon.state.lock().modules.get_mut("aa").unwrap().spec.config.settings["image"] = "y:9".into();
+    daemon_until(&daemon, "replaced", |daemon| has_call(daemon, "start aa")).await;
+    assert_eq!(daemon.calls(), ["pull aa", "stop aa", "remove aa", "create aa", "start aa"]);
+    assert_eq!(daemon.module("aa").unwrap().spec.config.settings["image"], "x:1");
+}
+
+#[tokio::test]
 async fn groups_are_begun_in_their_order() {
     let daemon = FakeDaemon::start();
     daemon.hold("start aa");

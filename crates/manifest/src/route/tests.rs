@@ -113,3 +113,44 @@ fn errors_say_where_and_what() {
         "the route is longer than 4096 bytes"
     });
 }
+
+proptest::proptest! {
+    /// Whatever stands in a route, it is read or refused; what is read has a text that reads back.
+    #[test]
+    fn any_text_is_read_or_refused(text in "\\PC{0,60}") {
+        let _ = text.parse::<Route>();
+    }
+
+    #[test]
+    fn any_row_of_words_is_read_or_refused(
+        words in proptest::collection::vec(
+            proptest::sample::select(WORDS.to_vec()), 0..14,
+        )
+    ) {
+        if let Ok(parsed) = words.concat().parse::<Route>() {
+            proptest::prop_assert_eq!(parsed.to_string().parse::<Route>(), Ok(parsed));
+        }
+    }
+}
+
+const WORDS: [&str; 19] = [
+    "SELECT",
+    "FROM",
+    "WHERE",
+    "INTO",
+    "true",
+    " ",
+    " ",
+    " ",
+    "*",
+    "/",
+    "/*",
+    "*/",
+    "/messages",
+    "/modules/ä",
+    "$upstream",
+    "BrokeredEndpoint",
+    "(\"/modules/b/inputs/c\")",
+    "\"",
+    "\\u00",
+];
