@@ -42,6 +42,9 @@ impl<'a> Group<'a> {
 
     /// A twin as it is in this transaction.
     pub(in super::super) fn twin(&mut self, id: &IdentityId) -> Result<&mut Held> {
+        if self.twins.len() >= TWINS_HELD_MAX {
+            self.flush_twins()?;
+        }
         match self.twins.entry(id.clone()) {
             Entry::Occupied(entry) => Ok(entry.into_mut()),
             Entry::Vacant(entry) => {
@@ -52,11 +55,13 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// Writes changed twins to the database.
+    /// Writes changed twins to the database. A failure is one of the whole group, because their
+    /// writers have been told nothing else.
     pub(super) fn flush_twins(&mut self) -> Result<()> {
         for (id, held) in self.twins.drain() {
             if held.dirty {
-                twins::update(self.connection, &id, &held.record)?;
+                twins::update(self.connection, &id, &held.record)
+                    .map_err(|error| StoreError::Unavailable(error.to_string()))?;
             }
         }
         Ok(())
@@ -100,3 +105,6 @@ impl<'a> Group<'a> {
         self.last_event = last_event;
     }
 }
+
+/// Twins in memory at once; each may have some 100 KiB.
+const TWINS_HELD_MAX: usize = 256;

@@ -1,9 +1,17 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Waker};
 
+use model::id::Precondition;
+use model::identity::{Authentication, DeviceIdentity, Status};
+use model::{DeviceId, Etag, GenerationId};
+
 use super::super::Settings;
 use super::super::open::open_embedded;
 use super::*;
+use crate::outbox::Outbox;
+use crate::registry::Registry;
+use crate::sessions::Sessions;
+use crate::twins::{Mutation, TwinWrite, Twins};
 
 /// The store's writer over a database in a directory of its own.
 fn open() -> (tempfile::TempDir, Arc<super::super::Embedded>) {
@@ -18,6 +26,21 @@ fn open() -> (tempfile::TempDir, Arc<super::super::Embedded>) {
     let clock = host::clock::Clock::system();
     let (embedded, _) = open_embedded(directory.path(), settings, master, clock).unwrap();
     (directory, embedded)
+}
+
+fn device() -> DeviceIdentity {
+    DeviceIdentity {
+        id: "d".parse().unwrap(),
+        generation: GenerationId::from_number(1),
+        etag: Etag(0),
+        status: Status::Enabled,
+        status_reason: None,
+        status_updated: None,
+        authentication: Authentication::None,
+        edge: false,
+        scope: None,
+        parent_scopes: Vec::new(),
+    }
 }
 
 fn insert(group: &mut Group<'_>, name: &str, bytes: usize) -> Result<()> {
@@ -57,6 +80,69 @@ async fn a_failed_operation_leaves_no_trace() {
     assert!(matches!(results.2, Err(StoreError::Corrupt(_))), "a constraint does not hold");
     assert!(matches!(results.3, Ok(())));
     assert_eq!(names(&embedded).await, ["test 1", "test 3"]);
+}
+
+/// Twins are written at the end of a group; whatever stands between sees them as they are.
+#[tokio::test]
+async fn twins_and_other_writes_share_a_group() {
+    let (_directory, embedded) = open();
+    let (registry, twins) = (embedded.clone() as Arc<dyn Registry>, embedded.clone());
+    let put = || registry.put_device(device(), Vec::new(), Precondition::Absent, Vec::new());
+    let id = model::IdentityId::device(device().id);
+    let report = |reported: u64| TwinWrite {
+        id: id.clone(),
+        mutation: Mutation::Report(Default::default(), Some(reported)),
+        now: "2026-01-02T03:04:05Z".parse().unwrap(),
+    };
+    let gone = device().id;
+    let results = tokio::join!(
+        put(),
+        twins.write(vec![report(1), report(2)]),
+        embedded.save(&id, Default::default()),
+        twins.write(vec![report(3), report(3)]),
+        registry.delete_device(&gone, Precondition::None, Vec::new()),
+        twins.write(vec![report(4)]),
+        put(),
+        twins.write(vec![report(1)]),
+    );
+    assert!(results.0.is_ok() && results.2.is_ok() && results.4.is_ok() && results.6.is_ok());
+    assert!(results.1.iter().all(Result::is_ok));
+    assert!(results.3[0].is_ok());
+    assert!(matches!(results.3[1], Err(StoreError::Precondition)));
+    assert!(matches!(results.5[0], Err(StoreError::NotFound)));
+    assert_eq!(results.7[0].as_ref().unwrap().twin.reported.version, 2);
+    let read = embedded.twin(&id).await.unwrap().unwrap();
+    assert_eq!(read.twin.reported.version, 2);
+    assert_eq!(embedded.peek(100).await.unwrap().len(), 4);
+}
+
+/// More twins in one group than are held in memory.
+#[tokio::test]
+async fn a_group_of_many_twins() {
+    let (_directory, embedded) = open();
+    let ids: Vec<DeviceId> = (0..600).map(|n| format!("d{n}").parse().unwrap()).collect();
+    for id in &ids {
+        let device = DeviceIdentity { id: id.clone(), ..device() };
+        let put = Registry::put_device(
+            embedded.as_ref(),
+            device,
+            Vec::new(),
+            Precondition::Absent,
+            Vec::new(),
+        );
+        put.await.unwrap();
+    }
+    let write = |id: &DeviceId| TwinWrite {
+        id: model::IdentityId::device(id.clone()),
+        mutation: Mutation::Report(Default::default(), None),
+        now: "2026-01-02T03:04:05Z".parse().unwrap(),
+    };
+    let twice = ids.iter().chain(&ids).map(write).collect();
+    assert!(embedded.write(twice).await.iter().all(Result::is_ok));
+    for id in &ids {
+        let id = model::IdentityId::device(id.clone());
+        assert_eq!(embedded.twin(&id).await.unwrap().unwrap().twin.reported.version, 3);
+    }
 }
 
 /// A full disk is named, costs the whole group, and is over when there is space.
