@@ -121,7 +121,7 @@ fn write_one(group: &mut Group<'_>, write: TwinWrite) -> Result<TwinWritten> {
 
 /// The twin has changed already, so without its event the whole group must go.
 fn append(group: &mut Group<'_>, event: HubEvent) -> Result<()> {
-    group.append_events([event]).map_err(|error| StoreError::Unavailable(error.to_string()))
+    group.append_events([event]).map_err(whole_group)
 }
 
 fn twin(row: &Row<'_>) -> Result<(TwinRecord, GenerationId)> {
@@ -155,6 +155,14 @@ fn text(object: &Object) -> String {
 
 fn module(id: &IdentityId) -> &str {
     id.module.as_ref().map_or("", |module| module.as_str())
+}
+
+/// An error that nobody in the group can be spared.
+pub(super) fn whole_group(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Unavailable(why) => StoreError::Unavailable(why),
+        other => StoreError::Unavailable(other.to_string()),
+    }
 }
 
 /// One failure of the group, told to each write.

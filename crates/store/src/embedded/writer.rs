@@ -131,6 +131,13 @@ enum GroupError {
 }
 
 impl GroupError {
+    fn of(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(why) => Self::Unavailable(why),
+            other => Self::Unavailable(other.to_string()),
+        }
+    }
+
     fn to_error(&self) -> StoreError {
         match self {
             Self::Unavailable(why) => StoreError::Unavailable(why.clone()),
@@ -200,6 +207,7 @@ fn run(
     directory: &str,
 ) {
     let mut waiting = Vec::with_capacity(GROUP_MAX);
+    let mut refusing = false;
     while let Some(first) = commands.blocking_recv() {
         waiting.push(first);
         while waiting.len() < GROUP_MAX
@@ -211,9 +219,15 @@ fn run(
             GroupError::Unavailable(why) => GroupError::Unavailable(format!("{directory}: {why}")),
             GroupError::Unknown(why) => GroupError::Unknown(format!("{directory}: {why}")),
         });
-        if let Err(error) = &outcome {
-            tracing::warn!(error = %error.to_error(), "store refused a group of writes");
+        // Told once, not for every group of a disk that stays full.
+        match &outcome {
+            Err(error) if !refusing => {
+                tracing::error!(error = %error.to_error(), "store refuses writes");
+            }
+            Ok(()) if refusing => tracing::info!("store takes writes again"),
+            _ => {}
         }
+        refusing = outcome.is_err();
         for command in waiting.drain(..) {
             command.finish(&outcome);
         }
@@ -253,7 +267,7 @@ fn run_commands(
             return Err(error);
         }
     }
-    group.flush_twins().map_err(|error| GroupError::Unavailable(error.to_string()))
+    group.flush_twins().map_err(GroupError::of)
 }
 
 fn run_isolated(
@@ -261,7 +275,7 @@ fn run_isolated(
     command: &mut dyn Command,
 ) -> Result<Result<(), Failed>, GroupError> {
     // What the operation reads must be in the database.
-    group.flush_twins().map_err(|error| GroupError::Unavailable(error.to_string()))?;
+    group.flush_twins().map_err(GroupError::of)?;
     let connection = group.connection();
     let before = group.last_event();
     execute(connection, "SAVEPOINT operation").map_err(unavailable)?;
@@ -294,7 +308,7 @@ fn execute(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
 }
 
 fn unavailable(error: rusqlite::Error) -> GroupError {
-    GroupError::Unavailable(StoreError::from(error).to_string())
+    GroupError::of(error.into())
 }
 
 /// Operations that may wait for the writer; whoever comes then waits too.

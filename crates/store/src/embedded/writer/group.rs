@@ -60,8 +60,7 @@ impl<'a> Group<'a> {
     pub(super) fn flush_twins(&mut self) -> Result<()> {
         for (id, held) in self.twins.drain() {
             if held.dirty {
-                twins::update(self.connection, &id, &held.record)
-                    .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+                twins::update(self.connection, &id, &held.record).map_err(twins::whole_group)?;
             }
         }
         Ok(())
