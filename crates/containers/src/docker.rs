@@ -28,7 +28,6 @@ mod create;
 mod engine;
 mod found;
 mod network;
-mod options;
 mod peers;
 mod policy;
 mod pull;

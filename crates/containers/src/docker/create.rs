@@ -4,13 +4,12 @@
 //! only what the runtime answers for is merged in (`edge-runtime.md` §1.6:
 //! environment, labels, network, binds, elevated permissions).
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use super::options::Options;
 use super::policy;
+use crate::options::{self, Options};
 use crate::{Bind, ModuleSpec, Notice, RuntimeError};
 
 /// What the request depends on besides the spec.
@@ -54,7 +53,7 @@ fn merge(
     let wrong = |what| wrong(spec, what);
     let mut root = Options::root(map).map_err(wrong)?;
 
-    let env = environment(root.take_strings("Env").map_err(wrong)?, spec);
+    let env = options::environment(root.take_strings("Env").map_err(wrong)?, &spec.env);
     root.set("Env", json!(env));
     root.set("Image", json!(settings.image));
     if root.find("Cmd").is_none() && !settings.default_args.is_empty() {
@@ -87,21 +86,6 @@ fn merge(
     }
     network(&mut root, spec, settings.network).map_err(wrong)?;
     Ok(notices)
-}
-
-/// createOptions win (T-ENV-WINS); a name without value there counts too.
-fn environment(from_options: Vec<String>, spec: &ModuleSpec) -> Vec<String> {
-    let taken: BTreeSet<&str> = from_options
-        .iter()
-        .map(|entry| entry.split_once('=').map_or(entry.as_str(), |(name, _)| name))
-        .collect();
-    let ours: Vec<String> = spec
-        .env
-        .iter()
-        .filter(|(name, _)| !taken.contains(name.as_str()))
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
-    from_options.into_iter().chain(ours).collect()
 }
 
 fn labels(root: &mut Options<'_>, spec: &ModuleSpec) -> Result<(), String> {

@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::options::Options;
+use crate::options::{Options, is_empty};
 
 /// Why createOptions are not accepted.
 #[derive(Debug)]
@@ -158,16 +158,6 @@ fn plain(path: &Path) -> PathBuf {
         }
     }
     plain
-}
-
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null | Value::Bool(false) => true,
-        Value::String(text) => text.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        Value::Object(map) => map.is_empty(),
-        Value::Bool(true) | Value::Number(_) => false,
-    }
 }
 
 fn is_shared(mode: &str) -> bool {
