@@ -8,7 +8,7 @@ use model::{DeviceId, Etag, GenerationId};
 use super::super::Settings;
 use super::super::open::open_embedded;
 use super::*;
-use crate::outbox::Outbox;
+use crate::outbox::{HubEvent, HubEventKind, Outbox};
 use crate::registry::Registry;
 use crate::sessions::Sessions;
 use crate::twins::{Mutation, TwinWrite, Twins};
@@ -80,6 +80,26 @@ async fn a_failed_operation_leaves_no_trace() {
     assert!(matches!(results.2, Err(StoreError::Corrupt(_))), "a constraint does not hold");
     assert!(matches!(results.3, Ok(())));
     assert_eq!(names(&embedded).await, ["test 1", "test 3"]);
+}
+
+/// Events of an operation that failed are not waited for.
+#[tokio::test]
+async fn a_failed_operation_causes_no_event() {
+    let (_directory, embedded) = open();
+    let fail = |group: &mut Group<'_>| -> Result<()> {
+        group.append_events([HubEvent {
+            kind: HubEventKind::TwinUpdated,
+            subject: model::IdentityId::device(device().id),
+            generation: device().generation,
+            time: "2026-01-02T03:04:05Z".parse().unwrap(),
+            body: serde_json::Value::Null,
+        }])?;
+        Err(StoreError::Precondition)
+    };
+    embedded.writer.write(fail).await.unwrap_err();
+    let mut wait = Outbox::wait(embedded.as_ref());
+    assert!(wait.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    assert_eq!(embedded.peek(10).await.unwrap(), []);
 }
 
 /// Twins are written at the end of a group; whatever stands between sees them as they are.
