@@ -41,8 +41,6 @@ mod error;
 mod events;
 mod link;
 mod session;
-#[cfg(test)]
-mod tests;
 
 pub use error::{ConnectError, SendError, TwinError};
 pub use events::{ClientEvent, Delivery, Events, MethodCall, MethodReply, Settle};

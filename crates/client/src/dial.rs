@@ -128,7 +128,8 @@ fn tls_message(dial: &Dial, error: &TlsError) -> String {
     };
     let cause = source.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     match cause {
-        Some(Error::InvalidCertificate(Certificate::UnknownIssuer)) => {
+        // A bad signature means another CA of the same name: a hub that was set up anew.
+        Some(Error::InvalidCertificate(Certificate::UnknownIssuer | Certificate::BadSignature)) => {
             format!(
                 "certificate of {dial} is not trusted; give the CA that issued it as trusted root"
             )

@@ -148,6 +148,3 @@ fn request(method: Method, path: &str, parameters: &[(&str, String)]) -> Request
 const MESSAGE_LENGTH_MAX: usize = 200;
 /// Pulling an image may take this long (an hour: slow lines, large images; ours).
 const PULL_DEADLINE: Duration = Duration::from_secs(3600);
-
-#[cfg(test)]
-mod tests;

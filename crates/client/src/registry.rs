@@ -130,6 +130,3 @@ const TOKEN_LIFETIME: Duration = Duration::from_secs(30);
 const DEADLINE: Duration = Duration::from_secs(70);
 const ALREADY_EXISTS: &str = "ModuleAlreadyExistsOnDevice";
 const NOT_FOUND: &str = "ModuleNotFound";
-
-#[cfg(test)]
-mod tests;

@@ -118,6 +118,3 @@ const TOKEN_LIFETIME: Duration = Duration::from_secs(600);
 const DEADLINE: Duration = Duration::from_secs(120);
 /// More identities than a hub can have, in the largest pages.
 const PAGES_MAX: usize = 10_000;
-
-#[cfg(test)]
-mod tests;

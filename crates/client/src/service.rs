@@ -320,6 +320,3 @@ const TOKEN_LIFETIME: Duration = Duration::from_secs(600);
 const METHOD_SLACK: Duration = Duration::from_secs(5);
 /// A message of 256 KiB in Base64 with all its properties, escaped.
 const EVENT_LINE_BYTES_MAX: usize = 1024 * 1024;
-
-#[cfg(test)]
-mod tests;
