@@ -53,8 +53,27 @@ impl Hub {
         let hub_name = &self.inner.settings.host_names[0];
         let batch = events.iter().map(|(_, event)| self.stored(event, partitions, hub_name)).collect();
         let unavailable = |error: journal::AppendError| StoreError::Unavailable(error.to_string());
-        stores.events.append(batch).map_err(unavailable)?.wait().await.map_err(unavailable)?;
+        match stores.events.append(batch) {
+            Ok(receipt) => receipt.wait().await.map_err(unavailable)?,
+            // It will never fit; without it the others can go on. The limits of twins keep events
+            // far below a record's, so this is a mistake of ours.
+            Err(journal::AppendError::RecordTooLarge { .. }) => return self.move_one_by_one(events).await,
+            Err(error) => return Err(unavailable(error)),
+        }
         stores.outbox.remove_through(*last).await?;
+        Ok(true)
+    }
+
+    async fn move_one_by_one(&self, events: Vec<(u64, HubEvent)>) -> Result<bool, StoreError> {
+        let stores = self.stores();
+        let (partitions, hub_name) = (stores.events.partitions(), &self.inner.settings.host_names[0]);
+        for (number, event) in events {
+            match stores.events.append(vec![self.stored(&event, partitions, hub_name)]) {
+                Ok(receipt) => receipt.wait().await.map_err(|error| StoreError::Unavailable(error.to_string()))?,
+                Err(error) => tracing::error!(subject = %event.subject, %error, "event is left out of the log"),
+            }
+            stores.outbox.remove_through(number).await?;
+        }
         Ok(true)
     }
 

@@ -1,11 +1,31 @@
-//! Being written.
+//! `farshore edge-hub`: the built-in edge hub, told by its module environment.
 
-use super::Failure;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
-/// Arguments.
+use edge_hub::{EdgeHub, Listen, Settings};
+use host::clock::Clock;
+use host::signals::Shutdown;
+
+use super::{Failure, USAGE};
+use crate::compose::edge::EDGE_HUB_LISTEN;
+
+/// `farshore edge-hub` has none.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {}
 
-pub(crate) async fn run(_arguments: Arguments) -> Result<(), Failure> {
-    Err(Failure::new(super::FAILED, "not built yet"))
+pub(crate) async fn run(_: Arguments) -> Result<(), Failure> {
+    let env: BTreeMap<String, String> = host::env::vars().into_iter().collect();
+    let mut settings = Settings::from_env(&env)?;
+    if let Some(text) = env.get(EDGE_HUB_LISTEN) {
+        let address: SocketAddr = text
+            .parse()
+            .map_err(|_| Failure::new(USAGE, format!("{EDGE_HUB_LISTEN} is {text:?}; expected ADDRESS:PORT")))?;
+        settings.listen = Listen::Addresses(vec![address]);
+    }
+    host::logs::init(host::logs::Format::EdgePrio, &settings.log_level)?;
+    let shutdown = Shutdown::on_signals()?;
+    let hub = EdgeHub::start(settings, Clock::system(), shutdown).await?;
+    hub.finished().await;
+    Ok(())
 }

@@ -1,11 +1,191 @@
-//! Being written.
+//! `farshore up`: a hub and its first edge device on this machine. It only composes the programs
+//! that also run alone, and shows what happens.
 
-use super::Failure;
+mod device;
+mod paths;
+mod ports;
+mod show;
 
-/// Arguments.
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use edge_daemon::{AtEnd, Config, HubDial};
+use host::clock::Clock;
+use host::signals::Shutdown;
+use iot_proto::connection_string::{ServiceConnectionString, SharedKey};
+
+use super::{FAILED, Failure};
+use crate::compose::edge::{EdgeSettings, RunningEdge};
+use crate::compose::engine::{self, Engine, EngineChoice};
+use crate::compose::hub::{HubError, RunningHub};
+use crate::settings::hub::HubSettings;
+
+pub(crate) use paths::default_data_dir;
+use paths::Paths;
+use show::Show;
+
+/// Arguments of `farshore up`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Arguments {}
-
-pub(crate) async fn run(_arguments: Arguments) -> Result<(), Failure> {
-    Err(Failure::new(super::FAILED, "not built yet"))
+pub(crate) struct Arguments {
+    /// Where hub and device keep everything
+    #[arg(long, value_name = "DIR", env = "FARSHORE_DATA")]
+    data: Option<PathBuf>,
+    /// Forget the hub and the device of an earlier run first
+    #[arg(long)]
+    reset: bool,
+    /// End after this many seconds
+    #[arg(long, value_name = "SECONDS")]
+    duration: Option<u64>,
+    /// Run modules as processes, even when a container engine answers
+    #[arg(long)]
+    no_docker: bool,
+    /// Show the log of all parts, too
+    #[arg(long)]
+    verbose: bool,
 }
+
+/// The name of the hub: it resolves on every machine.
+const HUB_HOST_NAME: &str = "localhost";
+
+pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let level = if arguments.verbose { "info" } else { "error" };
+    host::logs::init(host::logs::Format::Logfmt, level)?;
+    let shutdown = Shutdown::on_signals()?;
+    let clock = Clock::system();
+    let data = match &arguments.data {
+        Some(dir) => host::env::current_dir()?.join(dir),
+        None => default_data_dir()?,
+    };
+    let paths = Paths::new(data);
+    if arguments.reset {
+        paths.reset()?;
+    }
+    paths.create()?;
+    let mut show = Show::new(&paths);
+    if let Some(seconds) = arguments.duration {
+        let (clock, shutdown) = (clock.clone(), shutdown.clone());
+        tokio::spawn(async move {
+            clock.sleep(Duration::from_secs(seconds)).await;
+            shutdown.trigger();
+        });
+    }
+    let outcome = tokio::select! {
+        biased;
+        outcome = start(&arguments, &paths, &mut show, &clock) => outcome,
+        () = shutdown.wait() => return Ok(()),
+    };
+    let mut up = outcome?;
+    let watched = tokio::select! {
+        watched = up.watch(&mut show, &clock) => watched,
+        () = shutdown.wait() => Ok(()),
+    };
+    show.ending();
+    up.stop().await;
+    show.ended();
+    watched
+}
+
+/// What is running.
+struct Up {
+    hub: RunningHub,
+    hub_stop: Shutdown,
+    edge: Option<RunningEdge>,
+    device: device::FirstDevice,
+}
+
+async fn start(arguments: &Arguments, paths: &Paths, show: &mut Show, clock: &Clock) -> Result<Up, Failure> {
+    let host_name = paths::machine_name()?;
+    let choice = if arguments.no_docker { EngineChoice::Processes } else { EngineChoice::Any };
+    // A configuration for the engine's part alone: the device's own needs the hub's key, and the
+    // hub has to know the engine's address.
+    let draft = Config::parse(&Config::minimal(DRAFT_CONNECTION_STRING, Some(&host_name)), &paths.config())?;
+    let engine = engine::choose(choice, &draft, &paths.processes(), vec![paths.root().to_owned()], clock).await?;
+    show.step("engine", &engine.description);
+
+    let hub_stop = Shutdown::new();
+    let hub = start_hub(paths, &engine, clock, &hub_stop).await?;
+    let login = login(&hub)?;
+    paths.write_login(&login, &hub)?;
+    show.step(
+        "hub",
+        &format!("{HUB_HOST_NAME} listens: MQTT port {}, HTTPS port {}", hub.mqtt_port, hub.https_port),
+    );
+
+    let device = device::FirstDevice::ensure(&hub).await?;
+    show.step("device", &format!("{} {}", device.id, if device.is_new { "registered" } else { "is known from an earlier run" }));
+    let listen = ports::edge_hub_listen()?;
+    paths.write_config(&device.connection_string(), &host_name)?;
+    let config = Config::read(&paths.config())?;
+    let edge_settings = EdgeSettings {
+        config,
+        homedir: paths.edge(),
+        socket_dir: Some(paths.sockets()),
+        management_socket: paths.management_socket(),
+        hub: HubDial {
+            address: None,
+            https_port: (hub.https_port != ports::HTTPS).then_some(hub.https_port),
+            trust: hub.ca_pem.clone(),
+        },
+        hub_mqtt_port: (hub.mqtt_port != ports::MQTT).then_some(hub.mqtt_port),
+        edge_hub_listen: listen.to_string(),
+        at_end: AtEnd::StopModules,
+    };
+    let containers = engine.is_containers();
+    let edge = RunningEdge::start(edge_settings, engine, clock.clone()).await?;
+    show.step("runtime", "edge daemon and agent started");
+    let storage = paths.edge_hub_storage()?;
+    device.deploy(&hub, &device::manifest(containers, listen, &storage), show).await?;
+    Ok(Up { hub, hub_stop, edge: Some(edge), device })
+}
+
+async fn start_hub(paths: &Paths, engine: &Engine, clock: &Clock, stop: &Shutdown) -> Result<RunningHub, HubError> {
+    let mut settings = HubSettings { host_names: vec![HUB_HOST_NAME.to_owned()], data_dir: paths.hub(), ..HubSettings::default() };
+    settings.listen.operations = String::new();
+    settings.listen.mqtt_port = ports::usual_or_free(ports::MQTT);
+    settings.listen.https_port = ports::usual_or_free(ports::HTTPS);
+    settings.listen.addresses = addresses(engine.gateway);
+    RunningHub::start(settings, clock.clone(), stop.clone()).await
+}
+
+/// This machine only, and where containers reach it.
+fn addresses(gateway: Option<IpAddr>) -> Vec<IpAddr> {
+    let mut addresses = HubSettings::default().listen.addresses;
+    addresses.extend(gateway);
+    addresses
+}
+
+fn login(hub: &RunningHub) -> Result<String, Failure> {
+    let policy = hub.policies.iter().find(|policy| policy.name == "iothubowner");
+    let policy = policy.ok_or_else(|| Failure::new(FAILED, "the hub has no policy iothubowner; run with --reset to begin anew"))?;
+    let host_name = match hub.https_port {
+        ports::HTTPS => HUB_HOST_NAME.to_owned(),
+        port => format!("{HUB_HOST_NAME}:{port}"),
+    };
+    let (policy, key) = (policy.name.clone(), SharedKey(policy.keys.primary.clone()));
+    Ok(ServiceConnectionString { host_name, policy, key }.to_string())
+}
+
+impl Up {
+    /// Shows the device's way to running, then its telemetry, until something ends.
+    async fn watch(&mut self, show: &mut Show, clock: &Clock) -> Result<(), Failure> {
+        // Read from now on before the first message can come.
+        let readers = device::readers(&self.hub)?;
+        self.device.until_running(&self.hub, show, clock).await?;
+        show.hints(&self.device, &self.hub);
+        device::follow(readers, &self.device, show).await
+    }
+
+    /// In order: the device with its modules, then the hub.
+    async fn stop(mut self) {
+        if let Some(edge) = self.edge.take() {
+            edge.stop().await;
+        }
+        self.hub_stop.trigger();
+        self.hub.finished().await;
+    }
+}
+
+/// Well formed, and used for nothing.
+const DRAFT_CONNECTION_STRING: &str =
+    "HostName=localhost;DeviceId=draft;SharedAccessKey=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";

@@ -138,19 +138,20 @@ fn check_value(path: &str, key: &str, value: &Value, depth: usize) -> Result<(),
     }
 }
 
-/// UTF-8 bytes of keys and texts, 8 for a number, 4 for a boolean (`device-protocol.md` §7.1).
+/// UTF-8 bytes of keys and texts, 8 for a number, 4 for a boolean (`device-protocol.md` §7.1). What
+/// would count nothing counts 1, or an array of nulls could grow without end.
 fn object_size(object: &Object) -> usize {
     object.iter().map(|(key, value)| key.len() + value_size(value)).sum()
 }
 
 fn value_size(value: &Value) -> usize {
     match value {
-        Value::Null => 0,
+        Value::Null => 1,
         Value::Bool(_) => 4,
         Value::Number(_) => 8,
         Value::String(text) => text.len(),
-        Value::Array(items) => items.iter().map(value_size).sum(),
-        Value::Object(object) => object_size(object),
+        Value::Array(items) => items.iter().map(value_size).sum::<usize>().max(1),
+        Value::Object(object) => object_size(object).max(1),
     }
 }
 

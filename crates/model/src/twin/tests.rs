@@ -147,6 +147,15 @@ fn a_section_has_a_size() {
     assert_eq!(twin.version, 3);
 }
 
+/// Values that count nothing by the letter must not let a twin grow without end.
+#[test]
+fn nothing_is_free() {
+    for item in [json!(null), json!([]), json!({})] {
+        let list = vec![item; 40_000];
+        assert!(matches!(Twin::new().report(object(json!({ "k": list })), now()), Err(TwinError::TooLarge { .. })));
+    }
+}
+
 #[test]
 fn documents_are_parsed_strictly() {
     for (text, reason) in [

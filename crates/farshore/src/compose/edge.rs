@@ -1,0 +1,192 @@
+//! A running edge device: the daemon with its agent. The edge hub is not here: it is a module.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use client::Dial;
+use client::environment::{
+    GATEWAY_ADDRESS, GATEWAY_MQTT_PORT, UPSTREAM_ADDRESS, UPSTREAM_HTTPS_PORT, UPSTREAM_MQTT_PORT,
+};
+use edge_agent::{About, AgentSettings, Surroundings, Timing};
+use edge_daemon::{AtEnd, Config, Daemon, DaemonError, DaemonSettings, DeviceFacts, HubDial};
+use host::clock::Clock;
+use host::signals::Shutdown;
+use tokio::task::JoinHandle;
+
+use super::engine::Engine;
+
+/// Where the built-in edge hub listens when it is a process; read by `farshore edge-hub`.
+pub(crate) const EDGE_HUB_LISTEN: &str = "FARSHORE_EDGE_LISTEN";
+
+/// What an edge device is started with.
+pub(crate) struct EdgeSettings {
+    pub(crate) config: Config,
+    /// The daemon's directory; the agent's is below it.
+    pub(crate) homedir: PathBuf,
+    /// Where module sockets lie, when not in the daemon's directory.
+    pub(crate) socket_dir: Option<PathBuf>,
+    pub(crate) management_socket: PathBuf,
+    /// Where to dial for the hub, and whom to trust there.
+    pub(crate) hub: HubDial,
+    /// The hub's MQTT port, when it is not the usual one.
+    pub(crate) hub_mqtt_port: Option<u16>,
+    /// Where an edge hub that is a process listens; containers publish ports instead.
+    pub(crate) edge_hub_listen: String,
+    pub(crate) at_end: AtEnd,
+}
+
+/// An edge device that runs.
+pub(crate) struct RunningEdge {
+    pub(crate) device: DeviceFacts,
+    pub(crate) management_socket: PathBuf,
+    agent: JoinHandle<()>,
+    daemon: JoinHandle<()>,
+    agent_stop: Shutdown,
+    daemon_stop: Shutdown,
+}
+
+impl RunningEdge {
+    /// Starts the daemon, and the agent as soon as the device is provisioned.
+    pub(crate) async fn start(settings: EdgeSettings, engine: Engine, clock: Clock) -> Result<Self, DaemonError> {
+        let containers = engine.is_containers();
+        let gateway = engine.gateway;
+        let daemon_settings = DaemonSettings {
+            config: settings.config.clone(),
+            homedir: settings.homedir.clone(),
+            socket_dir: settings.socket_dir.clone(),
+            management_socket: settings.management_socket.clone(),
+            management_group: None,
+            runtime: engine.runtime,
+            hub: settings.hub.clone(),
+            at_end: settings.at_end,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            clock: clock.clone(),
+        };
+        let daemon = Daemon::start(daemon_settings).await?;
+        let device = daemon.device().clone();
+        let management_socket = daemon.management_socket().to_owned();
+        let mqtt_port = settings.hub_mqtt_port.or(device.mqtt_port);
+        let upstream = Upstream {
+            // Inside a container the hub's name may mean the container itself.
+            address: match gateway {
+                Some(gateway) if settings.hub.trust.is_some() => Some(gateway.to_string()),
+                _ => settings.hub.address.clone(),
+            },
+            mqtt_port,
+            https_port: settings.hub.https_port,
+        };
+        let surroundings = surroundings(&settings, &device, &upstream, containers);
+        let dial = Dial::new(device.hub_host_name.clone(), mqtt_port.unwrap_or(MQTT_PORT))
+            .at(settings.hub.address.clone());
+        let agent_settings = AgentSettings {
+            dial,
+            tls: daemon.hub_tls()?,
+            management_socket: management_socket.clone(),
+            workload_socket: daemon.agent_workload_socket(),
+            generation: String::new(),
+            data_dir: settings.homedir.join("agent"),
+            surroundings,
+            about: About { version: env!("CARGO_PKG_VERSION").to_owned(), ..About::default() },
+            timing: Timing::default(),
+        };
+        let (agent_stop, daemon_stop) = (Shutdown::new(), Shutdown::new());
+        let daemon = std::sync::Arc::new(daemon);
+        let agent = tokio::spawn(run_agent(std::sync::Arc::clone(&daemon), agent_settings, clock, agent_stop.clone()));
+        let daemon = tokio::spawn(run_daemon(daemon, daemon_stop.clone()));
+        Ok(Self { device, management_socket, agent, daemon, agent_stop, daemon_stop })
+    }
+
+    /// Ends in order: the agent says its last word, then the daemon stops the modules.
+    pub(crate) async fn stop(self) {
+        self.agent_stop.trigger();
+        // They end by themselves; a panic in one must not keep the other.
+        let _ = self.agent.await;
+        self.daemon_stop.trigger();
+        let _ = self.daemon.await;
+    }
+}
+
+/// Runs the agent, and anew when somebody asks for its restart.
+async fn run_agent(daemon: std::sync::Arc<Daemon>, settings: AgentSettings, clock: Clock, stop: Shutdown) {
+    let mut restarts = daemon.agent_restarts();
+    while !stop.is_triggered() {
+        let Some(generation) = daemon.provisioned(&stop).await else { return };
+        let settings = AgentSettings { generation: generation.to_string(), ..settings.clone() };
+        let this_one = stop.child();
+        let restart = async {
+            // An error means that the daemon is gone; then nobody asks any more.
+            if restarts.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            this_one.trigger();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            outcome = edge_agent::run(settings, clock.clone(), this_one.clone()) => {
+                if let Err(error) = outcome {
+                    tracing::error!(error = %host::logs::chain(&error), "edge agent cannot run; trying again");
+                    clock.sleep(AGENT_RETRY).await;
+                }
+            }
+            () = restart => {}
+        }
+    }
+}
+
+async fn run_daemon(daemon: std::sync::Arc<Daemon>, stop: Shutdown) {
+    stop.wait().await;
+    // The agent's task has ended and given its handle back.
+    if let Some(daemon) = std::sync::Arc::into_inner(daemon) {
+        daemon.run(stop).await;
+    }
+}
+
+struct Upstream {
+    address: Option<String>,
+    mqtt_port: Option<u16>,
+    https_port: Option<u16>,
+}
+
+fn surroundings(
+    settings: &EdgeSettings,
+    device: &DeviceFacts,
+    upstream: &Upstream,
+    containers: bool,
+) -> Surroundings {
+    let mut edge_hub_env = BTreeMap::new();
+    let mut module_env = BTreeMap::new();
+    let mut set = |name: &str, value: Option<String>| {
+        if let Some(value) = value {
+            edge_hub_env.insert(name.to_owned(), value);
+        }
+    };
+    set(UPSTREAM_ADDRESS, upstream.address.clone());
+    set(UPSTREAM_MQTT_PORT, upstream.mqtt_port.map(|port| port.to_string()));
+    set(UPSTREAM_HTTPS_PORT, upstream.https_port.map(|port| port.to_string()));
+    if !containers {
+        edge_hub_env.insert(EDGE_HUB_LISTEN.to_owned(), settings.edge_hub_listen.clone());
+        if let Ok(address) = settings.edge_hub_listen.parse::<std::net::SocketAddr>() {
+            module_env.insert(GATEWAY_ADDRESS.to_owned(), address.ip().to_string());
+            module_env.insert(GATEWAY_MQTT_PORT.to_owned(), address.port().to_string());
+        }
+    }
+    let inherited = ["RuntimeLogLevel", "UpstreamProtocol"];
+    let agent_env = &settings.config.agent.env;
+    let inherited_env =
+        inherited.iter().filter_map(|name| agent_env.get(*name).map(|value| ((*name).to_owned(), value.clone())));
+    Surroundings {
+        hub_host_name: device.hub_host_name.clone(),
+        device: device.device.clone(),
+        edge_host_name: device.host_name.clone(),
+        parent_host_name: None,
+        module_workload_uri: format!("unix://{}", settings.config.connect_workload.display()),
+        inherited_env: inherited_env.collect(),
+        module_env,
+        edge_hub_env,
+    }
+}
+
+/// MQTT over TLS.
+const MQTT_PORT: u16 = 8883;
+/// Between two starts of an agent that cannot run.
+const AGENT_RETRY: std::time::Duration = std::time::Duration::from_secs(5);

@@ -1,0 +1,139 @@
+//! What the tests need besides Rust, in groups that can be left out by name.
+//!
+//! A machine that has only the toolchain gets everything from its registries (Debian's packages and
+//! PyPI). Where that is not allowed, the message says what is missing, and the run fails.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use clap::ValueEnum;
+
+use crate::run::{is_there, run};
+use crate::{Outcome, root};
+
+/// A group of tests with needs of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Group {
+    /// The real Docker engine (Debian's docker.io, started here)
+    Docker,
+    /// The real Azure SDKs from PyPI, and mosquitto's clients
+    Sdk,
+    /// Power cuts on a loop-mounted file system; needs root
+    PowerCut,
+}
+
+impl Group {
+    pub const ALL: [Self; 3] = [Self::Docker, Self::Sdk, Self::PowerCut];
+
+    /// As it is named on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::Sdk => "sdk",
+            Self::PowerCut => "power-cut",
+        }
+    }
+
+    /// Installs and starts what the group needs.
+    pub fn prepare(self) -> Outcome {
+        let prepared = match self {
+            Self::Docker => docker(),
+            Self::Sdk => sdk(),
+            Self::PowerCut => power_cut(),
+        };
+        prepared.map_err(|error| {
+            let name = self.name();
+            format!("the test group `{name}` cannot be prepared: {error}\n(run with `--without {name}` to leave it out)").into()
+        })
+    }
+}
+
+/// The Python environment of the SDK tests.
+pub fn python() -> std::path::PathBuf {
+    root().join("target/venv/bin/python")
+}
+
+fn docker() -> Outcome {
+    if engine_answers() {
+        return Ok(());
+    }
+    let mut packages = Vec::new();
+    if !is_there("dockerd") {
+        packages.push("docker.io");
+    }
+    if !Path::new("/bin/busybox").exists() {
+        packages.push("busybox-static");
+    }
+    install(&packages)?;
+    println!("starting dockerd");
+    let log = std::fs::File::create(root().join("target/dockerd.log"))?;
+    Command::new("dockerd").stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
+    for _ in 0..120 {
+        if engine_answers() {
+            return Ok(());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(500));
+    }
+    Err("dockerd did not answer within a minute; see target/dockerd.log".into())
+}
+
+fn engine_answers() -> bool {
+    let probe = Command::new("docker").arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    probe.is_ok_and(|status| status.success())
+}
+
+fn sdk() -> Outcome {
+    let mut packages = Vec::new();
+    if !is_there("mosquitto_pub") {
+        packages.push("mosquitto-clients");
+    }
+    if !is_there("python3") {
+        packages.extend(["python3", "python3-venv", "python3-pip"]);
+    }
+    install(&packages)?;
+    std::fs::create_dir_all(root().join("target"))?;
+    if !python().exists() {
+        run(Command::new("python3").args(["-m", "venv", "target/venv"]))?;
+    }
+    let requirements = root().join("tests/requirements.txt");
+    let stamp = root().join("target/venv/requirements.txt");
+    let wanted = std::fs::read(&requirements)?;
+    if std::fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(());
+    }
+    run(Command::new(python()).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(&requirements))?;
+    Ok(std::fs::write(stamp, wanted)?)
+}
+
+fn power_cut() -> Outcome {
+    if !is_root()? {
+        return Err("mounting a file system needs root".into());
+    }
+    let mut packages = Vec::new();
+    if !is_there("mkfs.ext4") && !Path::new("/sbin/mkfs.ext4").exists() {
+        packages.push("e2fsprogs");
+    }
+    if !is_there("mount") {
+        packages.push("mount");
+    }
+    install(&packages)
+}
+
+fn install(packages: &[&str]) -> Outcome {
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let list = packages.join(" ");
+    if !is_root()? || !is_there("apt-get") {
+        return Err(format!("missing: {list}; install them (on Debian: apt-get install {list})").into());
+    }
+    println!("installing {list}");
+    let mut update = Command::new("apt-get");
+    run(update.args(["update", "-qq"]))?;
+    let mut install = Command::new("apt-get");
+    run(install.env("DEBIAN_FRONTEND", "noninteractive").args(["install", "-y", "-qq", "--no-install-recommends"]).args(packages).stdout(Stdio::null()))
+}
+
+fn is_root() -> Result<bool, Box<dyn std::error::Error>> {
+    Ok(crate::run::output(Command::new("id").arg("-u"))?.trim() == "0")
+}
