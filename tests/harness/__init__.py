@@ -1,0 +1,1 @@
+"""What all tests share: the program, hubs, edge devices, and the clients that talk to them."""
