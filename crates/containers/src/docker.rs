@@ -8,20 +8,19 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bollard::container::LogOutput;
-use bollard::models::{ContainerCreateBody, ContainerInspectResponse, EventMessage};
+use bollard::models::{ContainerCreateBody, ContainerInspectResponse};
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, EventsOptionsBuilder, InspectContainerOptions,
-    ListContainersOptionsBuilder, LogsOptions, RemoveContainerOptionsBuilder,
-    RestartContainerOptionsBuilder, StartContainerOptions, StopContainerOptionsBuilder,
+    CreateContainerOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder,
+    RemoveContainerOptionsBuilder, RestartContainerOptionsBuilder, StartContainerOptions,
+    StopContainerOptionsBuilder,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
-use jiff::Timestamp;
+use host::clock::Clock;
 
 use crate::{
-    Builtin, Catalogue, EngineInfo, EventStream, ImageReference, LogFrame, LogOptions, LogSource,
-    LogStream, ModuleEvent, ModuleEventKind, ModuleName, ModuleRuntime, ModuleSpec, ModuleState,
-    Notice, RegistryAuth, Resolved, RuntimeError, RuntimeKind,
+    Builtin, Catalogue, EngineInfo, EventStream, ImageReference, LogOptions, LogStream, ModuleName,
+    ModuleRuntime, ModuleSpec, ModuleState, Notice, RegistryAuth, Resolved, RuntimeError,
+    RuntimeKind,
 };
 
 mod create;
@@ -31,6 +30,7 @@ mod network;
 mod peers;
 mod policy;
 mod pull;
+mod streams;
 
 pub(crate) use engine::Engine;
 pub use network::{AddressRange, NetworkSettings};
@@ -63,6 +63,7 @@ pub struct DockerRuntime {
     allow_elevated: bool,
     protected_paths: Vec<PathBuf>,
     catalogue: Catalogue,
+    clock: Clock,
 }
 
 impl DockerRuntime {
@@ -77,6 +78,8 @@ impl DockerRuntime {
             allow_elevated: settings.allow_elevated,
             protected_paths,
             catalogue: settings.catalogue,
+            // The engine has the machine's clock too.
+            clock: Clock::system(),
         };
         runtime.network.ensure(&runtime.engine).await?;
         Ok(runtime)
@@ -318,12 +321,7 @@ impl ModuleRuntime for DockerRuntime {
     fn logs<'a>(&'a self, name: &'a ModuleName, options: LogOptions) -> BoxFuture<'a, LogStream> {
         Box::pin(async move {
             let id = self.owned_id(name).await?;
-            let engine = self.engine.clone();
-            let frames = engine
-                .with_query(log_query(&options))
-                .logs(&id, Some(LogsOptions { stdout: true, ..Default::default() }))
-                .map(move |frame| frame.map(log_frame).map_err(|source| engine.error(source)));
-            Ok(Box::pin(frames) as LogStream)
+            Ok(streams::logs(&self.engine, &id, &options))
         })
     }
 
@@ -339,68 +337,8 @@ impl ModuleRuntime for DockerRuntime {
     }
 
     fn events(&self) -> BoxFuture<'_, EventStream> {
-        Box::pin(async move {
-            let filters = [
-                ("type", vec!["container".to_owned()]),
-                ("label", vec![format!("{}={}", create::LABEL_OWNER, create::OWNER)]),
-                ("event", ["start", "die", "destroy"].map(str::to_owned).to_vec()),
-            ]
-            .into();
-            // The request goes out when the stream is first polled; what happens
-            // until then is remembered by the engine.
-            let since = engine_time(host::clock::Clock::system().wall());
-            let options = EventsOptionsBuilder::new().since(&since).filters(&filters).build();
-            let engine = self.engine.clone();
-            let events = engine.docker().events(Some(options)).filter_map(move |event| {
-                let event =
-                    event.map_err(|source| engine.error(source)).map(module_event).transpose();
-                std::future::ready(event)
-            });
-            Ok(Box::pin(events) as EventStream)
-        })
+        Box::pin(async { Ok(streams::events(&self.engine, self.clock.wall())) })
     }
-}
-
-fn log_frame(output: LogOutput) -> LogFrame {
-    match output {
-        LogOutput::StdErr { message } => LogFrame { source: LogSource::Stderr, bytes: message },
-        LogOutput::StdOut { message }
-        | LogOutput::StdIn { message }
-        | LogOutput::Console { message } => LogFrame { source: LogSource::Stdout, bytes: message },
-    }
-}
-
-fn log_query(options: &LogOptions) -> String {
-    let mut query = format!(
-        "stdout=true&stderr=true&follow={}&timestamps={}&tail={}",
-        options.follow,
-        options.timestamps,
-        options.tail.map_or_else(|| "all".to_owned(), |lines| lines.to_string()),
-    );
-    for (key, time) in [("since", options.since), ("until", options.until)] {
-        if let Some(time) = time {
-            query.push_str(&format!("&{key}={}", engine_time(time)));
-        }
-    }
-    query
-}
-
-/// Seconds with nine decimals. Before 1970 is no bound to the engine either, and
-/// its parser takes no sign there.
-fn engine_time(time: Timestamp) -> String {
-    let nanos = time.as_nanosecond().max(0);
-    format!("{}.{:09}", nanos / NANOS_PER_SECOND, nanos % NANOS_PER_SECOND)
-}
-
-fn module_event(message: EventMessage) -> Option<ModuleEvent> {
-    let kind = match message.action.as_deref() {
-        Some("start") => ModuleEventKind::Started,
-        Some("die") => ModuleEventKind::Ended,
-        Some("destroy") => ModuleEventKind::Removed,
-        _ => return None,
-    };
-    let name = message.actor?.attributes?.get("name")?.parse().ok()?;
-    Some(ModuleEvent { name, kind })
 }
 
 /// The engine counts in whole seconds; 0 would kill at once.
@@ -411,7 +349,6 @@ fn whole_seconds(grace: Duration) -> i32 {
 
 /// Containers inspected at once for a list; the engine serialises much of it.
 const INSPECTS_AT_ONCE: usize = 8;
-const NANOS_PER_SECOND: i128 = 1_000_000_000;
 
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,8 @@
 //! `busybox-static`); nothing is pulled. Without an engine these tests fail,
 //! unless `FARSHORE_TEST_WITHOUT` names `docker`.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of tests may fail a test")]
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,6 +17,7 @@ use containers::{
     RuntimeStatus,
 };
 use futures_util::{StreamExt, TryStreamExt};
+use host::clock::Clock;
 use serde_json::json;
 
 /// An engine with the test's image, and one module that is removed at the end.
@@ -73,7 +76,7 @@ impl Fixture {
     /// Everything logged, following to the end of the module.
     async fn output(&self, options: LogOptions) -> String {
         let frames = self.runtime.logs(&self.name, options).await.unwrap();
-        let frames = tokio::time::timeout(PATIENCE, frames.try_collect::<Vec<_>>()).await;
+        let frames = Clock::system().timeout(PATIENCE, frames.try_collect::<Vec<_>>()).await;
         let frames = frames.expect("the module ends").unwrap();
         frames.iter().map(|frame| String::from_utf8(frame.bytes.to_vec()).unwrap()).collect()
     }

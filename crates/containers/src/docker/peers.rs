@@ -20,10 +20,11 @@ pub(super) async fn is_in_container(
     // Unreadable means gone or hidden: then the engine decides.
     let groups =
         host::fs::read_to_string(Path::new(&format!("/proc/{pid}/cgroup"))).unwrap_or_default();
-    match container_of(&groups) {
-        Some(container) => Ok(container == id),
-        None => is_listed(engine, id, pid).await,
+    if container_of(&groups) == Some(id) {
+        return Ok(true);
     }
+    // Other names, or a daemon that is in a container itself.
+    is_listed(engine, id, pid).await
 }
 
 async fn is_listed(engine: &Engine, id: &str, pid: u32) -> Result<bool, RuntimeError> {

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use bollard::models::ImageInspect;
 use bollard::query_parameters::CreateImageOptionsBuilder;
 use futures_util::StreamExt;
+use host::clock::Clock;
 use http::HeaderValue;
 
 use super::DockerRuntime;
@@ -21,7 +22,7 @@ impl DockerRuntime {
         auth: Option<&RegistryAuth>,
     ) -> Result<(), RuntimeError> {
         let Some(builtin) = self.builtin(image) else {
-            return pull(&self.engine, image, auth).await;
+            return pull(&self.engine, image, auth, &self.clock).await;
         };
         let reference = builtin.image.to_string();
         match self.inspect_image(&reference).await? {
@@ -88,6 +89,7 @@ async fn pull(
     engine: &Engine,
     image: &ImageReference,
     auth: Option<&RegistryAuth>,
+    clock: &Clock,
 ) -> Result<(), RuntimeError> {
     // One field holds tag or digest; a digest is the stronger of both.
     let version = image.digest().or(image.tag()).unwrap_or_default();
@@ -99,7 +101,7 @@ async fn pull(
     };
     let mut progress = Box::pin(docker.create_image(Some(options), None, None));
     loop {
-        let Ok(step) = tokio::time::timeout(PULL_SILENCE_MAX, progress.next()).await else {
+        let Ok(step) = clock.timeout(PULL_SILENCE_MAX, progress.next()).await else {
             return Err(RuntimeError::ImageUnavailable {
                 image: image.to_string(),
                 what: format!("the pull made no progress for {} s", PULL_SILENCE_MAX.as_secs()),

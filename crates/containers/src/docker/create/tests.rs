@@ -154,7 +154,7 @@ fn other_ways_to_power_are_refused_without_elevated_permissions() {
         assert!(merged(options.clone(), true).is_ok(), "{options}");
         match merged(options.clone(), false) {
             Err(RuntimeError::Elevated { keys: refused, .. }) => {
-                assert_eq!(refused, keys, "{options}")
+                assert_eq!(refused, keys, "{options}");
             }
             other => panic!("{options}: {other:?}"),
         }

@@ -1,0 +1,86 @@
+//! The engine's endless answers: logs and events.
+
+use std::future::ready;
+
+use bollard::container::LogOutput;
+use bollard::models::EventMessage;
+use bollard::query_parameters::{EventsOptionsBuilder, LogsOptions};
+use futures_util::StreamExt;
+use jiff::Timestamp;
+
+use super::create::{LABEL_OWNER, OWNER};
+use super::engine::Engine;
+use crate::{
+    EventStream, LogFrame, LogOptions, LogSource, LogStream, ModuleEvent, ModuleEventKind,
+};
+
+/// The log of the container with this id.
+pub(super) fn logs(engine: &Engine, id: &str, options: &LogOptions) -> LogStream {
+    let engine = engine.clone();
+    let frames = engine
+        .with_query(log_query(options))
+        .logs(id, Some(LogsOptions { stdout: true, ..Default::default() }))
+        .map(move |frame| frame.map(log_frame).map_err(|source| engine.error(source)));
+    Box::pin(frames)
+}
+
+/// What happens to owned containers from `since` on. The request goes out when
+/// the stream is first polled; the engine remembers what happened until then.
+pub(super) fn events(engine: &Engine, since: Timestamp) -> EventStream {
+    let filters = [
+        ("type", vec!["container".to_owned()]),
+        ("label", vec![format!("{LABEL_OWNER}={OWNER}")]),
+        ("event", ["start", "die", "destroy"].map(str::to_owned).to_vec()),
+    ]
+    .into();
+    let options = EventsOptionsBuilder::new().since(&engine_time(since)).filters(&filters).build();
+    let engine = engine.clone();
+    let events = engine.docker().events(Some(options)).filter_map(move |event| {
+        ready(event.map_err(|source| engine.error(source)).map(module_event).transpose())
+    });
+    Box::pin(events)
+}
+
+fn log_frame(output: LogOutput) -> LogFrame {
+    match output {
+        LogOutput::StdErr { message } => LogFrame { source: LogSource::Stderr, bytes: message },
+        LogOutput::StdOut { message }
+        | LogOutput::StdIn { message }
+        | LogOutput::Console { message } => LogFrame { source: LogSource::Stdout, bytes: message },
+    }
+}
+
+pub(super) fn log_query(options: &LogOptions) -> String {
+    let mut query = format!(
+        "stdout=true&stderr=true&follow={}&timestamps={}&tail={}",
+        options.follow,
+        options.timestamps,
+        options.tail.map_or_else(|| "all".to_owned(), |lines| lines.to_string()),
+    );
+    for (key, time) in [("since", options.since), ("until", options.until)] {
+        if let Some(time) = time {
+            query.push_str(&format!("&{key}={}", engine_time(time)));
+        }
+    }
+    query
+}
+
+/// Seconds with nine decimals. Before 1970 is no bound to the engine either, and
+/// its parser takes no sign there.
+fn engine_time(time: Timestamp) -> String {
+    let nanos = time.as_nanosecond().max(0);
+    format!("{}.{:09}", nanos / NANOS_PER_SECOND, nanos % NANOS_PER_SECOND)
+}
+
+fn module_event(message: EventMessage) -> Option<ModuleEvent> {
+    let kind = match message.action.as_deref() {
+        Some("start") => ModuleEventKind::Started,
+        Some("die") => ModuleEventKind::Ended,
+        Some("destroy") => ModuleEventKind::Removed,
+        _ => return None,
+    };
+    let name = message.actor?.attributes?.get("name")?.parse().ok()?;
+    Some(ModuleEvent { name, kind })
+}
+
+const NANOS_PER_SECOND: i128 = 1_000_000_000;
