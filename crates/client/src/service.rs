@@ -13,7 +13,7 @@ use host::tls::ClientTls;
 use iot_proto::connection_string::ServiceConnectionString;
 use iot_proto::etag::IfMatch;
 use iot_proto::payload::device::{DeviceJson, DeviceWrite};
-use iot_proto::payload::event::EventLine;
+use iot_proto::payload::event::{EventLine, PartitionJson, PartitionsJson};
 use iot_proto::payload::module::{ModuleJson, ModuleWrite};
 use iot_proto::payload::statistics::{DeviceStatistics, Purged, ServiceStatistics};
 use iot_proto::payload::{message, method, twin};
@@ -22,7 +22,6 @@ use model::message::Message;
 use model::method::{MethodRequest, MethodResponse};
 use model::twin::{Object, TwinChange};
 use model::{DeviceId, Fault, IdentityId, ModuleId};
-use serde::Deserialize;
 
 use crate::dial::Dial;
 use crate::rest::{Rest, if_match};
@@ -229,7 +228,8 @@ impl HubClient {
 impl HubClient {
     /// The partitions of the event log.
     pub async fn partitions(&self) -> Result<Vec<Partition>, RestError> {
-        self.rest.call_for(request(&Route::ListPartitions)).await
+        let list: PartitionsJson = self.rest.call_for(request(&Route::ListPartitions)).await?;
+        Ok(list.partitions.into_iter().map(|about| Partition { about }).collect())
     }
 
     /// Reads a partition, one event after the other.
@@ -248,24 +248,16 @@ impl HubClient {
 }
 
 /// What a hub tells of a partition.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(untagged)]
-pub enum Partition {
-    /// Its number alone.
-    Number(u32),
-    /// Its number with more about it.
-    Described {
-        /// The number.
-        partition: u32,
-    },
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Partition {
+    /// Its number, what it holds and what it lost.
+    pub about: PartitionJson,
 }
 
 impl Partition {
     /// The partition's number.
     pub fn number(&self) -> u32 {
-        match self {
-            Self::Number(number) | Self::Described { partition: number } => *number,
-        }
+        self.about.partition
     }
 }
 

@@ -389,7 +389,7 @@ async fn open(options: Arc<Options>, clock: Clock) -> Result<(Link, Connack, Mon
         let stream = options.dial.connect(&options.tls, CONNECT_LIMIT).await;
         let stream = stream.map_err(|error| ConnectError::Dial(Box::new(error)))?;
         let machine = ClientConnection::new(machine_settings(&options));
-        let mut link = Link::new(stream, machine, clock.clone());
+        let mut link = Link::new(Box::new(stream), machine, clock.clone());
         let now = link.now();
         let connect = connect_packet(&options, token);
         link.machine
@@ -462,3 +462,38 @@ const RENEWAL_DRAIN: Duration = Duration::from_secs(10);
 const GOODBYE_LIMIT: Duration = Duration::from_millis(500);
 /// One SUBSCRIBE at the start and one for each kind asked for later.
 const SUBSCRIPTIONS_IN_FLIGHT: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use host::tls::ClientTls;
+
+    use super::*;
+    use crate::dial::Dial;
+    use crate::signer::KeySigner;
+
+    /// An edge hub has a client for each of its modules and devices; together the idle runtime
+    /// must stay below 25 MB.
+    #[test]
+    fn an_idle_client_is_small() {
+        let options = Options::new(
+            "hub",
+            Dial::new("hub", 8883),
+            ClientTls::new(&[]).unwrap(),
+            "d".parse().unwrap(),
+            Arc::new(KeySigner::from_bytes(b"key")),
+        );
+        #[expect(clippy::disallowed_methods, reason = "the client's own queue")]
+        let (control_sender, control) = mpsc::unbounded_channel();
+        let actor = Actor::new(Ends {
+            options: Arc::new(options),
+            clock: Clock::system(),
+            outgoing: mpsc::channel(1).1,
+            control,
+            control_sender: control_sender.downgrade(),
+            events: mpsc::channel(1).0,
+            state: watch::channel(ConnectionState::Closed).0,
+        });
+        let bytes = size_of_val(&actor.run());
+        assert!(bytes < 8 * 1024, "the task of a client has {bytes} bytes");
+    }
+}

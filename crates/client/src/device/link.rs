@@ -14,7 +14,10 @@ use mqtt::client::{ClientConnection, Event};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 /// A connection on which CONNECT may be or was sent.
-pub(super) struct Link<S = ClientStream<TcpStream>> {
+///
+/// The stream is on the heap: it is large, and moving it would make every future on the way as
+/// large.
+pub(super) struct Link<S = Box<ClientStream<TcpStream>>> {
     pub(super) machine: ClientConnection,
     stream: S,
     input: BytesMut,

@@ -1,6 +1,8 @@
 //! The clients against servers that the tests play themselves: real TLS and real sockets, the
 //! hub's end of MQTT step by step.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests may")]
+
 mod device;
 mod edge;
 mod fake_hub;

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use client::Dial;
@@ -12,6 +12,7 @@ use host::http::{BodyExt as _, Full, HeaderMap, Limits, serve_connection, servic
 use host::net;
 use host::signals::Shutdown;
 use host::tls::ClientTls;
+use parking_lot::Mutex;
 
 use crate::fake_hub::certificate;
 
@@ -110,7 +111,7 @@ impl RestServer {
 
     /// Everything asked since the last call.
     pub(crate) fn asked(&self) -> Vec<Asked> {
-        std::mem::take(&mut *self.script.asked.lock().unwrap())
+        std::mem::take(&mut *self.script.asked.lock())
     }
 
     /// The one thing asked since the last call.
@@ -138,8 +139,8 @@ impl Script {
                 let body = body.collect().await.unwrap().to_bytes();
                 let line = format!("{} {}", head.method, head.uri);
                 let asked = Asked { line, headers: head.headers, body };
-                script.asked.lock().unwrap().push(asked);
-                let answer = script.answers.lock().unwrap().pop_front();
+                script.asked.lock().push(asked);
+                let answer = script.answers.lock().pop_front();
                 Ok::<_, Infallible>(answer.unwrap_or_else(answer_missing).response())
             }
         });

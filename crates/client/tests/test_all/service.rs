@@ -173,7 +173,10 @@ async fn events_come_line_by_line() {
         answer(200, format!("{}\n{{\"partition\"", line(5))),
         answer(200, "x".repeat(2 << 20)),
         refusal(404, "PartitionNotFound", "no partition 9"),
-        answer(200, "[0,1]"),
+        answer(
+            200,
+            r#"{"partitions":[{"partition":0,"oldestSequenceNumber":1,"nextSequenceNumber":5,"lostRecords":0},{"partition":1,"oldestSequenceNumber":0,"nextSequenceNumber":0,"lostRecords":2}]}"#,
+        ),
     ]);
     let query = EventsQuery { from: EventStart::Sequence(5), follow: true };
     let mut stream = client.events(1, &query).await.unwrap();
@@ -193,8 +196,7 @@ async fn events_come_line_by_line() {
     let error = client.events(9, &query).await.unwrap_err();
     assert_eq!(error.status(), Some(404));
     let partitions = client.partitions().await.unwrap();
-    assert_eq!(
-        partitions.iter().map(client::service::Partition::number).collect::<Vec<_>>(),
-        [0, 1]
-    );
+    let numbers: Vec<u32> = partitions.iter().map(client::service::Partition::number).collect();
+    assert_eq!(numbers, [0, 1]);
+    assert_eq!(partitions[1].about.lost_records, 2);
 }
