@@ -19,7 +19,18 @@ fn settings(root: &Path) -> ProcessSettings {
 }
 
 async fn open(dir: &tempfile::TempDir) -> ProcessRuntime {
-    ProcessRuntime::open(settings(dir.path())).await.unwrap()
+    opened(dir).await.unwrap()
+}
+
+/// Opens as soon as the lock is free. A child that another test is just starting
+/// has a copy of it, from fork until exec.
+async fn opened(dir: &tempfile::TempDir) -> Result<ProcessRuntime, RuntimeError> {
+    loop {
+        match ProcessRuntime::open(settings(dir.path())).await {
+            Err(RuntimeError::Conflict { .. }) => tokio::task::yield_now().await,
+            other => return other,
+        }
+    }
 }
 
 fn name() -> ModuleName {
@@ -276,7 +287,7 @@ async fn a_damaged_or_newer_module_file_is_named() {
     let file = dir.path().join("modules/tempSensor/module.json");
     for damage in ["{", r#"{"format":2,"image":"a:1","cmd":null,"env":{},"labels":{}}"#] {
         host::fs::write_atomic(&file, damage.as_bytes(), 0o600).unwrap();
-        let error = ProcessRuntime::open(settings(dir.path())).await.err().unwrap();
+        let error = opened(&dir).await.err().unwrap();
         assert!(error.to_string().contains("module.json"), "{error}");
     }
     // A create that was cut short leaves no module.
