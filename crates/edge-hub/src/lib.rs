@@ -19,9 +19,21 @@
 //! PUBACK lets the queue forget it. After a crash the last ones may be sent twice, none is lost.
 
 mod certificate;
+mod core;
+mod counters;
+mod device;
+mod forward;
+mod hub;
+mod refusal;
+mod report;
+mod routing;
+mod scope;
 mod settings;
 mod state;
+mod twins;
+mod upstream;
 
 pub use certificate::CertificateError;
+pub use hub::{EdgeHub, StartError};
 pub use settings::{Listen, MQTT_PORT, STORE_BYTES, Settings, SettingsError, UpstreamProtocol};
 pub use state::{SealError, StateError};

@@ -1,0 +1,66 @@
+//! The devices' side: what a local connection can do.
+
+pub(crate) mod calls;
+pub(crate) mod link;
+pub(crate) mod sessions;
+pub(crate) mod stored;
+
+use std::sync::Arc;
+
+use gateway::auth::{Credential, Identities, PolicyCredential};
+use gateway::backend::{DeviceBackend, Open, OpenError, Opened};
+use gateway::session::DeviceSession;
+use model::{Fault, IdentityId, ModuleId};
+
+use crate::core::Core;
+use link::Link;
+use sessions::ClientInfo;
+
+/// The gateway's backend.
+pub(crate) struct Backend(pub(crate) Arc<Core>);
+
+impl DeviceBackend for Backend {
+    type Link = Link;
+
+    async fn open(
+        &self,
+        open: Open,
+        session: DeviceSession,
+    ) -> Result<(Arc<Link>, Opened), OpenError> {
+        let core = &self.0;
+        let id = open.principal.identity.clone();
+        if id == IdentityId::module(core.edge.clone(), ModuleId::edge_hub()) {
+            return Err(OpenError::Refused("$edgeHub is the edge hub itself".into()));
+        }
+        let later = |fault: Fault| OpenError::Later(fault.to_string());
+        let subscriptions = match open.clean_session {
+            true => {
+                stored::forget(&core.state, &id).await.map_err(later)?;
+                None
+            }
+            false => stored::load_or_begin(&core.state, &id).await.map_err(later)?,
+        };
+        let link = Arc::new(Link::new(Arc::clone(core), &open, session.clone()));
+        let client = ClientInfo::from(&open);
+        let inserted = core.sessions.insert(&id, &session, &link, client, core.clock.now());
+        inserted.map_err(|crowded| OpenError::Later(crowded.to_string()))?;
+        core.report.connected(&id, core.clock.wall());
+        core.upstream.local_opened(core, &id);
+        Ok((link, Opened { subscriptions }))
+    }
+}
+
+impl Identities for Backend {
+    async fn credential(&self, id: &IdentityId) -> Result<Option<Credential>, Fault> {
+        Ok(self.0.scope.credential(&self.0, id).await)
+    }
+
+    /// Policies are the hub's; nobody comes in here by one.
+    async fn policy(&self, _name: &str) -> Result<Option<PolicyCredential>, Fault> {
+        Ok(None)
+    }
+
+    fn host_names(&self) -> &[String] {
+        self.0.scope.host_names()
+    }
+}

@@ -1,0 +1,264 @@
+//! The pump to one input of a module: one message after the other, each until the module has it.
+//!
+//! The module acknowledges by PUBACK; without one in time, or when its connection ends, the same
+//! message is delivered again. While the module is away or does not listen, messages wait.
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use gateway::backend::Settlement;
+use host::signals::Shutdown;
+use iot_proto::topic::TopicSet;
+use jiff::Timestamp;
+use journal::{Entry, From, GapCause, ReadError, Reader, StreamId};
+use model::message::{Message, SystemProperty};
+use model::{IdentityId, ModuleId};
+use tokio::sync::{mpsc, watch};
+
+use super::Lane;
+use super::record::{self, Record};
+use crate::core::Core;
+
+struct Pump {
+    core: Arc<Core>,
+    receiver: IdentityId,
+    input: String,
+    topics: TopicSet,
+    /// By priority, best first.
+    lanes: Vec<OpenLane>,
+}
+
+struct OpenLane {
+    priority: u32,
+    stream: StreamId,
+    reader: Reader,
+    /// Read and not delivered.
+    waiting: VecDeque<Waiting>,
+}
+
+struct Waiting {
+    sequence: u64,
+    record: Record,
+    expires: Option<Timestamp>,
+}
+
+/// The journal is closed.
+struct Closed;
+
+/// Runs until the shutdown, or until the journal is closed.
+pub(super) async fn run(
+    core: Arc<Core>,
+    module: ModuleId,
+    input: String,
+    mut new_lanes: mpsc::Receiver<Lane>,
+    shutdown: Shutdown,
+) {
+    let receiver = IdentityId::module(core.edge.clone(), module);
+    let topics = TopicSet::new(receiver.clone());
+    let mut pump = Pump { core, receiver, input, topics, lanes: Vec::new() };
+    tokio::select! {
+        _ = pump.work(&mut new_lanes) => {}
+        () = shutdown.wait() => {}
+    }
+}
+
+impl Pump {
+    async fn work(&mut self, new_lanes: &mut mpsc::Receiver<Lane>) -> Result<(), Closed> {
+        let mut sessions = self.core.sessions.watch();
+        loop {
+            while let Ok(lane) = new_lanes.try_recv() {
+                self.open(lane);
+            }
+            let next = tokio::select! {
+                biased;
+                next = next(&mut self.lanes) => next,
+                Some(lane) = new_lanes.recv() => {
+                    self.open(lane);
+                    continue;
+                }
+            };
+            match next {
+                (index, Some(read)) => self.take(index, read).await?,
+                (index, None) => self.deliver(index, &mut sessions).await,
+            }
+        }
+    }
+
+    fn open(&mut self, lane: Lane) {
+        if self.lanes.iter().any(|open| open.stream == lane.stream) {
+            return;
+        }
+        let Ok(reader) = self.core.journal.reader(lane.stream, From::Oldest) else { return };
+        let Lane { priority, stream } = lane;
+        self.lanes.push(OpenLane { priority, stream, reader, waiting: VecDeque::new() });
+        self.lanes.sort_by_key(|lane| lane.priority);
+    }
+
+    async fn take(
+        &mut self,
+        index: usize,
+        read: Result<Vec<Entry>, ReadError>,
+    ) -> Result<(), Closed> {
+        let lane = &mut self.lanes[index];
+        let entries = match read {
+            Ok(entries) => entries,
+            Err(ReadError::Closed) => return Err(Closed),
+            Err(error) => {
+                tracing::error!(error = %host::logs::chain(&error), "cannot read a queue; it is tried again");
+                self.core.clock.sleep(READ_AGAIN).await;
+                return Ok(());
+            }
+        };
+        for gap in lane.reader.take_gaps().iter().filter(|gap| gap.cause == GapCause::Lost) {
+            self.core.counters.lost.inc_by(gap.to - gap.from);
+            tracing::error!(
+                lost = gap.to - gap.from,
+                "stored messages are lost to damage on the disk"
+            );
+        }
+        for Entry { sequence, enqueued, body } in entries {
+            match record::decode(&body) {
+                Ok(record) => {
+                    let expires = record::expiry(enqueued, record.time_to_live);
+                    lane.waiting.push_back(Waiting { sequence, record, expires });
+                }
+                Err(error) => {
+                    self.core.counters.lost.inc();
+                    tracing::error!(%error, sequence, "stored message cannot be read");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Delivers the first message of a lane, or lets it expire; then the queue forgets it.
+    async fn deliver(&mut self, index: usize, sessions: &mut watch::Receiver<u64>) {
+        let Some(waiting) = self.lanes[index].waiting.front() else { return };
+        let message = input_message(&waiting.record);
+        let delivered = match self.topics.module_input(&self.input, &message).len() {
+            bytes if bytes > TOPIC_BYTES_MAX => self.bury(waiting).await,
+            _ => self.hand_over(waiting, message, sessions).await,
+        };
+        if !delivered {
+            return;
+        }
+        let lane = &mut self.lanes[index];
+        let Some(done) = lane.waiting.pop_front() else { return };
+        // Fails only for streams of another journal.
+        let _ = self.core.journal.trim(lane.stream, done.sequence + 1);
+    }
+
+    /// True when the module has it, or its time is over.
+    async fn hand_over(
+        &self,
+        waiting: &Waiting,
+        message: Message,
+        sessions: &mut watch::Receiver<u64>,
+    ) -> bool {
+        let core = &self.core;
+        loop {
+            if self.is_over(waiting.expires) {
+                core.counters.dropped_expired.inc();
+                tracing::debug!(receiver = %self.receiver, "message is past its time to live");
+                return true;
+            }
+            sessions.borrow_and_update();
+            let link = core.sessions.link(&self.receiver, |subscriptions| subscriptions.inputs);
+            let delivery = link.and_then(|link| link.deliver_input(&self.input, message.clone()));
+            if let Some(mut delivery) = delivery {
+                let settled = core.clock.timeout(ACKNOWLEDGE_LIMIT, &mut delivery.settled).await;
+                match settled {
+                    Ok(Ok(Settlement::Complete | Settlement::Reject)) => {
+                        core.counters.sent.inc();
+                        return true;
+                    }
+                    // It listens, but not to this input.
+                    Ok(Ok(Settlement::Abandon)) => {}
+                    // The connection is gone, or the module is slow: again.
+                    Ok(Err(_)) | Err(_) => continue,
+                }
+            }
+            let look = self.look_again(waiting.expires);
+            tokio::select! {
+                _ = sessions.changed() => {}
+                () = core.clock.sleep(look) => {}
+            }
+        }
+    }
+
+    fn is_over(&self, expires: Option<Timestamp>) -> bool {
+        let clock = &self.core.clock;
+        clock.wall_is_trusted() && expires.is_some_and(|expires| expires <= clock.wall())
+    }
+
+    fn look_again(&self, expires: Option<Timestamp>) -> Duration {
+        let left = expires.map(|expires| expires.duration_since(self.core.clock.wall()));
+        let left = left.and_then(|left| Duration::try_from(left).ok()).unwrap_or(LOOK_EVERY);
+        left.clamp(LOOK_AGAIN_MIN, LOOK_EVERY)
+    }
+
+    /// Its properties do not fit in a topic, so it can never be delivered.
+    async fn bury(&self, waiting: &Waiting) -> bool {
+        let record = &waiting.record;
+        tracing::error!(sender = %record.sender, receiver = %self.receiver, "message properties do not fit in a topic; it is kept with the dead letters");
+        let body = record::encode(&record.sender, record.time_to_live, &record.message);
+        match self.core.forward.bury(&self.core, body).await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(error = %host::logs::chain(&error), "cannot store a dead letter");
+                self.core.clock.sleep(READ_AGAIN).await;
+                false
+            }
+        }
+    }
+}
+
+/// The message as the module gets it: with its sender, without the output's name (er §5.10).
+fn input_message(record: &Record) -> Message {
+    let mut message = record.message.clone();
+    let hidden = [SystemProperty::OutputName, SystemProperty::InterfaceId];
+    message.system.retain(|(property, _)| !hidden.contains(property));
+    let sender = &record.sender;
+    let mut system = vec![(SystemProperty::ConnectionDeviceId, sender.device.to_string())];
+    if let Some(module) = &sender.module {
+        system.push((SystemProperty::ConnectionModuleId, module.to_string()));
+    }
+    system.append(&mut message.system);
+    message.system = system;
+    message
+}
+
+/// The best lane with a message: one in memory, or, of a better lane, one that can be read now.
+async fn next(lanes: &mut [OpenLane]) -> (usize, Option<Result<Vec<Entry>, ReadError>>) {
+    let in_memory = lanes.iter().position(|lane| !lane.waiting.is_empty());
+    let better = in_memory.unwrap_or(lanes.len());
+    let mut reads: Vec<_> = lanes
+        .iter_mut()
+        .take(better)
+        .map(|lane| Box::pin(lane.reader.next_batch(READ_MAX, READ_BYTES_MAX)))
+        .collect();
+    poll_fn(|cx| {
+        for (index, read) in reads.iter_mut().enumerate() {
+            if let Poll::Ready(entries) = read.as_mut().poll(cx) {
+                return Poll::Ready((index, Some(entries)));
+            }
+        }
+        in_memory.map_or(Poll::Pending, |index| Poll::Ready((index, None)))
+    })
+    .await
+}
+
+/// As the original (er §5.12, MessageAckTimeoutSecs).
+const ACKNOWLEDGE_LIMIT: Duration = Duration::from_secs(30);
+/// MQTT's length of a topic.
+const TOPIC_BYTES_MAX: usize = 65_535;
+/// Messages read at once.
+const READ_MAX: usize = 8;
+/// Their bytes.
+const READ_BYTES_MAX: usize = 64 * 1024;
+const READ_AGAIN: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+const LOOK_AGAIN_MIN: Duration = Duration::from_millis(100);

@@ -1,0 +1,225 @@
+//! What a pump has read of a queue and not finished, and what to do next with it. Pure.
+//!
+//! Messages of one sender leave in their order: they are planned in the order of the queue, and a
+//! sender whose line is lost has all of its unacknowledged messages planned anew, from the first.
+//! The checkpoint stands before the first message that is not finished; so after a crash messages
+//! may come twice, never out of the queue's order.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use host::clock::Mono;
+use jiff::Timestamp;
+use model::IdentityId;
+use model::message::Message;
+
+use super::record::Record;
+
+/// The part of a queue that is in memory.
+#[derive(Debug)]
+pub(crate) struct Window {
+    slots: VecDeque<Slot>,
+    bytes: usize,
+    /// The checkpoint of an empty window.
+    next: u64,
+}
+
+/// A message in the window.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) sequence: u64,
+    pub(crate) record: Record,
+    pub(crate) expires: Option<Timestamp>,
+    /// When it was read.
+    entered: Mono,
+    state: SlotState,
+    /// Which sending of it is under way; results of earlier ones do not count as failures.
+    attempt: u32,
+    bytes: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SlotState {
+    Waiting,
+    Sent,
+    Finished,
+}
+
+/// How a sender's line to the hub stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Line {
+    /// Messages may be sent.
+    Open,
+    /// Not now; it will be tried again.
+    Away,
+    /// The sender's messages must make way for those of others, because of this.
+    Blocked(Arc<str>),
+}
+
+/// Something to do, in this order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Send it.
+    Send { sequence: u64, attempt: u32 },
+    /// Move it to the sender's own queue.
+    Park { sequence: u64, reason: Arc<str> },
+    /// Its time is over.
+    Expire { sequence: u64 },
+    /// Take back what was sent for this sender and has no acknowledgement, then plan again.
+    Recall { sender: IdentityId },
+}
+
+impl Window {
+    /// An empty window over a queue that begins at `next`.
+    pub(crate) fn new(next: u64) -> Self {
+        Self { slots: VecDeque::new(), bytes: 0, next }
+    }
+
+    /// Whether more may be read.
+    pub(crate) fn has_room(&self) -> bool {
+        self.slots.len() < SLOTS_MAX && self.bytes < BYTES_MAX
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Adds a message that was read; sequences only grow.
+    pub(crate) fn push(
+        &mut self,
+        sequence: u64,
+        record: Record,
+        expires: Option<Timestamp>,
+        entered: Mono,
+    ) {
+        let bytes = record.message.size_bytes();
+        self.bytes += bytes;
+        let state = SlotState::Waiting;
+        self.slots.push_back(Slot { sequence, record, expires, entered, state, attempt: 0, bytes });
+    }
+
+    /// Passes over everything before this sequence that was not pushed: it is lost or unreadable.
+    pub(crate) fn skip_to(&mut self, sequence: u64) {
+        self.next = self.next.max(sequence);
+    }
+
+    /// A message in the window.
+    pub(crate) fn slot(&self, sequence: u64) -> Option<&Slot> {
+        let index = self.slots.binary_search_by_key(&sequence, |slot| slot.sequence).ok()?;
+        self.slots.get(index)
+    }
+
+    fn slot_mut(&mut self, sequence: u64) -> Option<&mut Slot> {
+        let index = self.slots.binary_search_by_key(&sequence, |slot| slot.sequence).ok()?;
+        self.slots.get_mut(index)
+    }
+
+    /// What to do now. `wall` is none while the clock is not to be trusted: nothing expires then.
+    /// `line` is asked once for each sender, with the time at which its first message was read.
+    pub(crate) fn plan(
+        &self,
+        wall: Option<Timestamp>,
+        mut line: impl FnMut(&IdentityId, Mono) -> Line,
+    ) -> Vec<Step> {
+        let mut steps = Vec::new();
+        let mut lines: HashMap<&IdentityId, Line> = HashMap::new();
+        let mut recalled: HashSet<&IdentityId> = HashSet::new();
+        for slot in self.slots.iter().filter(|slot| slot.state != SlotState::Finished) {
+            let sender = &slot.record.sender;
+            if recalled.contains(sender) {
+                continue;
+            }
+            let line = lines.entry(sender).or_insert_with(|| line(sender, slot.entered));
+            let expired = slot.expires.zip(wall).is_some_and(|(expires, wall)| expires <= wall);
+            let sequence = slot.sequence;
+            match (slot.state, line) {
+                (SlotState::Waiting, _) if expired => steps.push(Step::Expire { sequence }),
+                (SlotState::Waiting, Line::Open) => {
+                    steps.push(Step::Send { sequence, attempt: slot.attempt });
+                }
+                (SlotState::Waiting, Line::Blocked(reason)) => {
+                    steps.push(Step::Park { sequence, reason: reason.clone() });
+                }
+                (SlotState::Sent, Line::Blocked(_)) => {
+                    recalled.insert(sender);
+                    steps.push(Step::Recall { sender: sender.clone() });
+                }
+                (SlotState::Sent, Line::Away) if expired => {
+                    recalled.insert(sender);
+                    steps.push(Step::Recall { sender: sender.clone() });
+                }
+                (SlotState::Waiting, Line::Away)
+                | (SlotState::Sent, Line::Open | Line::Away)
+                | (SlotState::Finished, _) => {}
+            }
+        }
+        steps
+    }
+
+    /// A message was handed over for sending.
+    pub(crate) fn sent(&mut self, sequence: u64) {
+        if let Some(slot) = self.slot_mut(sequence) {
+            slot.state = SlotState::Sent;
+        }
+    }
+
+    /// A sending failed. True when it was the one under way: the sender's line is lost then.
+    pub(crate) fn failed(&self, sequence: u64, attempt: u32) -> bool {
+        let slot = self.slot(sequence);
+        slot.is_some_and(|slot| slot.state == SlotState::Sent && slot.attempt == attempt)
+    }
+
+    /// Whatever was sent for this sender and has no acknowledgement waits again.
+    pub(crate) fn recall(&mut self, sender: &IdentityId) {
+        for slot in &mut self.slots {
+            if slot.state == SlotState::Sent && slot.record.sender == *sender {
+                slot.state = SlotState::Waiting;
+                slot.attempt += 1;
+            }
+        }
+    }
+
+    /// The message needs nothing more; its body is let go.
+    pub(crate) fn finish(&mut self, sequence: u64) {
+        if let Some(slot) = self.slot_mut(sequence)
+            && slot.state != SlotState::Finished
+        {
+            slot.state = SlotState::Finished;
+            slot.record.message = Message::default();
+            let bytes = slot.bytes;
+            self.bytes -= bytes;
+        }
+        while let Some(slot) = self.slots.pop_front_if(|slot| slot.state == SlotState::Finished) {
+            self.next = self.next.max(slot.sequence + 1);
+        }
+    }
+
+    /// Everything before this sequence is finished.
+    pub(crate) fn checkpoint(&self) -> u64 {
+        self.slots.front().map_or(self.next, |slot| slot.sequence)
+    }
+}
+
+/// Whether a sender whose messages do not move blocks others: its first message has been here, the
+/// hub has been there and no acknowledgement has come for [`STALL_MAX`].
+pub(crate) fn is_stalled(
+    now: Mono,
+    entered: Mono,
+    hub_since: Option<Mono>,
+    acknowledged: Option<Mono>,
+) -> bool {
+    let Some(hub_since) = hub_since else { return false };
+    let since = entered.max(hub_since).max(acknowledged.unwrap_or(Mono::ZERO));
+    now.duration_since(since) >= STALL_MAX
+}
+
+/// Messages of one queue in memory; as many as a connection has in flight.
+pub(crate) const SLOTS_MAX: usize = 100;
+/// Their bytes; the last one may be over it.
+pub(crate) const BYTES_MAX: usize = 512 * 1024;
+/// Longer than a broken connection takes to be noticed and made anew (keep-alive 60 s).
+pub(crate) const STALL_MAX: Duration = Duration::from_secs(120);
+
+#[cfg(test)]
+mod tests;

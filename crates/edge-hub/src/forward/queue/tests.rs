@@ -1,0 +1,162 @@
+//! Golden tables: what is in the window and how the lines stand, and what is done then.
+
+use bytes::Bytes;
+
+use super::*;
+
+const NOON: &str = "2026-11-25T12:00:00Z";
+
+/// A window of messages named by their sender; `a!` is past its time at noon.
+fn window(senders: &str) -> Window {
+    let mut window = Window::new(0);
+    for (index, name) in senders.split_whitespace().enumerate() {
+        let expired = name.ends_with('!');
+        let record = Record {
+            sender: name.trim_end_matches('!').parse().unwrap(),
+            time_to_live: None,
+            message: Message::from_body(Bytes::from_static(b"12345")),
+        };
+        let expires = if expired { "2026-11-25T11:00:00Z" } else { "2026-11-25T13:00:00Z" };
+        window.push(index as u64, record, Some(expires.parse().unwrap()), Mono::ZERO);
+    }
+    window
+}
+
+/// `a` has an open line, `b` is away, `c` is refused.
+fn line(sender: &IdentityId, _: Mono) -> Line {
+    match sender.device.as_str().chars().next() {
+        Some('a') => Line::Open,
+        Some('b') => Line::Away,
+        _ => Line::Blocked("refused".into()),
+    }
+}
+
+fn text(steps: &[Step]) -> String {
+    let step = |step: &Step| match step {
+        Step::Send { sequence, attempt: 0 } => format!("send {sequence}"),
+        Step::Send { sequence, attempt } => format!("send {sequence} again {attempt}"),
+        Step::Park { sequence, reason } => format!("park {sequence} {reason}"),
+        Step::Expire { sequence } => format!("expire {sequence}"),
+        Step::Recall { sender } => format!("recall {sender}"),
+    };
+    steps.iter().map(step).collect::<Vec<_>>().join(", ")
+}
+
+#[track_caller]
+fn check(window: &Window, expected: &str) {
+    let noon = Some(NOON.parse().unwrap());
+    assert_eq!(text(&window.plan(noon, line)), expected);
+}
+
+#[test]
+fn what_waits_is_sent_kept_parked_or_given_up() {
+    for (senders, expected) in [
+        ("", ""),
+        ("a a b c", "send 0, send 1, park 3 refused"),
+        ("b a", "send 1"),
+        ("a! b! c! a", "expire 0, expire 1, expire 2, send 3"),
+        ("c a c", "park 0 refused, send 1, park 2 refused"),
+        ("b b b", ""),
+    ] {
+        check(&window(senders), expected);
+    }
+    // A clock that cannot be right ends nobody's life.
+    assert_eq!(text(&window("a! b!").plan(None, line)), "send 0");
+}
+
+#[test]
+fn what_was_sent_is_taken_back_only_when_it_has_to() {
+    for (senders, expected) in [
+        ("a", ""),
+        ("b", ""),
+        ("a!", ""),
+        // Planned anew after the recall, not before.
+        ("b! b", "recall b"),
+        ("c c", "recall c"),
+    ] {
+        let mut window = window(senders);
+        for sequence in 0..senders.split_whitespace().count() as u64 {
+            window.sent(sequence);
+        }
+        check(&window, expected);
+    }
+    let mut sent = window("c c a");
+    sent.sent(0);
+    check(&sent, "recall c, send 2");
+    sent.recall(&"c".parse().unwrap());
+    check(&sent, "park 0 refused, park 1 refused, send 2");
+}
+
+#[test]
+fn a_lost_line_plans_all_of_its_sender_from_the_first() {
+    let mut window = window("a a2 a");
+    for sequence in 0..3 {
+        window.sent(sequence);
+    }
+    // The later message's failure is heard first.
+    assert!(window.failed(2, 0));
+    window.recall(&"a".parse().unwrap());
+    check(&window, "send 0 again 1, send 2 again 1");
+    // The earlier one's belongs to the attempt that was taken back.
+    assert!(!window.failed(0, 0));
+    // An acknowledgement of the old attempt still counts.
+    window.finish(0);
+    check(&window, "send 2 again 1");
+    assert!(!window.failed(0, 1), "finished");
+}
+
+#[test]
+fn the_checkpoint_stands_before_the_first_unfinished_message() {
+    let mut window = window("a a a a");
+    assert_eq!(window.checkpoint(), 0);
+    window.finish(1);
+    window.finish(2);
+    assert_eq!(window.checkpoint(), 0);
+    window.finish(0);
+    assert_eq!(window.checkpoint(), 3);
+    window.finish(3);
+    assert_eq!((window.checkpoint(), window.is_empty()), (4, true));
+    window.finish(3);
+    window.skip_to(9);
+    assert_eq!(window.checkpoint(), 9);
+}
+
+#[test]
+fn the_window_is_bounded_in_messages_and_bytes() {
+    let mut window = Window::new(0);
+    let record = |bytes: usize| Record {
+        sender: "a".parse().unwrap(),
+        time_to_live: None,
+        message: Message::from_body(vec![0; bytes]),
+    };
+    for sequence in 0..SLOTS_MAX as u64 {
+        assert!(window.has_room());
+        window.push(sequence, record(1), None, Mono::ZERO);
+    }
+    assert!(!window.has_room());
+    window.finish(50);
+    assert!(!window.has_room(), "a finished message before unfinished ones keeps its place");
+    window.finish(0);
+    assert!(window.has_room());
+    window.push(200, record(BYTES_MAX), None, Mono::ZERO);
+    assert!(!window.has_room());
+    window.finish(200);
+    assert_eq!(window.bytes, SLOTS_MAX - 2);
+}
+
+#[test]
+fn a_sender_is_stalled_only_by_the_hubs_silence() {
+    let at = |seconds| Mono::ZERO + Duration::from_secs(seconds);
+    for (now, entered, hub_since, acknowledged, stalled) in [
+        (500, 0, None, None, false),
+        (500, 0, Some(400), None, false),
+        (520, 0, Some(400), None, true),
+        (520, 410, Some(400), None, false),
+        (600, 410, Some(400), Some(500), false),
+        (620, 410, Some(400), Some(500), true),
+    ] {
+        let hub_since = hub_since.map(at);
+        let acknowledged = acknowledged.map(at);
+        assert_eq!(is_stalled(at(now), at(entered), hub_since, acknowledged), stalled, "{now}");
+    }
+}

@@ -1,0 +1,407 @@
+//! A running edge hub: put together, started, ended.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::environment::EnvironmentError;
+use client::scope::ScopeClient;
+use client::signer::WorkloadSigner;
+use gateway::session::CloseReason;
+use gateway::{listener, mqtt};
+use host::clock::Clock;
+use host::fs::{FileLock, FsError};
+use host::metrics::Metrics;
+use host::net::{self, NetError, TcpListener};
+use host::signals::Shutdown;
+use host::tls::{ClientTls, TlsError};
+use journal::Journal;
+use tokio::task::JoinSet;
+
+use crate::certificate::{Certificate, CertificateError};
+use crate::core::Core;
+use crate::counters::Counters;
+use crate::device::Backend;
+use crate::device::calls::Calls;
+use crate::device::sessions::Sessions;
+use crate::forward::Forward;
+use crate::refusal;
+use crate::report::Report;
+use crate::routing::config::{self, Routes};
+use crate::scope::Scope;
+use crate::settings::{Listen, Settings, UpstreamProtocol};
+use crate::state::{SealError, State, StateError, open_seal, patiently};
+use crate::twins::Twins;
+use crate::upstream::{Site, Upstream};
+
+/// An edge hub that is running.
+pub struct EdgeHub {
+    core: Arc<Core>,
+    metrics: Metrics,
+    addresses: Vec<SocketAddr>,
+    tasks: JoinSet<()>,
+    shutdown: Shutdown,
+    _lock: FileLock,
+}
+
+/// Why an edge hub does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The upstream protocol is one that this version does not speak.
+    #[error("{}", refusal::words(protocol))]
+    UpstreamProtocol {
+        /// What was asked for.
+        protocol: String,
+    },
+    /// The store's directory cannot be used.
+    #[error(
+        "cannot use the store; set StorageFolder to a directory that the edge hub may write to"
+    )]
+    Store(#[source] FsError),
+    /// Another edge hub has the store.
+    #[error("store {} is in use by another edge hub; stop it, or set another StorageFolder", path.display())]
+    InUse {
+        /// The store.
+        path: PathBuf,
+    },
+    /// The database cannot be used.
+    #[error("cannot open the edge hub's state")]
+    State(#[from] StateError),
+    /// The queues cannot be used.
+    #[error("cannot open the edge hub's queues")]
+    Journal(#[from] journal::OpenError),
+    /// It cannot listen.
+    #[error("cannot listen on {address} for MQTT; stop what has that port, or set another address")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: NetError,
+    },
+    /// A socket that was handed over cannot be used.
+    #[error("a listening socket that was handed over cannot be used")]
+    Socket(#[source] std::io::Error),
+    /// There is no server certificate.
+    #[error("cannot get a server certificate")]
+    Certificate(#[from] CertificateError),
+    /// There is no key for secrets.
+    #[error("cannot get the key that secrets are sealed with")]
+    Seal(#[from] SealError),
+    /// There is nobody to trust.
+    #[error("cannot get the trust bundle")]
+    TrustBundle(#[source] EnvironmentError),
+    /// The trust bundle cannot be used.
+    #[error("trust bundle of the workload API cannot be used")]
+    Roots(#[from] TlsError),
+    /// It was told to end before it had started.
+    #[error("told to end while starting")]
+    Ending,
+}
+
+impl EdgeHub {
+    /// Starts. Waits for the workload API as long as it does not answer; does not wait for the
+    /// hub: with stored routes and identities clients are served at once, without them as soon as
+    /// the hub was reached once.
+    pub async fn start(
+        settings: Settings,
+        clock: Clock,
+        shutdown: Shutdown,
+    ) -> Result<Self, StartError> {
+        tokio::select! {
+            biased;
+            started = Box::pin(Self::begin(settings, clock, shutdown.clone())) => started,
+            () = shutdown.wait() => Err(StartError::Ending),
+        }
+    }
+
+    async fn begin(
+        mut settings: Settings,
+        clock: Clock,
+        shutdown: Shutdown,
+    ) -> Result<Self, StartError> {
+        let workload = settings.module.workload();
+        if let UpstreamProtocol::Unsupported(protocol) = settings.upstream_protocol {
+            let site = site(&settings.module, upstream_tls(&workload, &clock).await?, &clock);
+            refusal::report(&site, &protocol).await;
+            return Err(StartError::UpstreamProtocol { protocol });
+        }
+        let dir = settings.store_dir();
+        host::fs::create_private_dir(&dir).map_err(StartError::Store)?;
+        let lock = host::fs::lock_exclusive(&dir.join("lock")).map_err(|error| {
+            if error.is_locked() {
+                StartError::InUse { path: dir.clone() }
+            } else {
+                StartError::Store(error)
+            }
+        })?;
+        let sockets = Sockets::open(std::mem::take(&mut settings.listen), settings.mqtt_enabled)?;
+        let state = State::open(&dir)?;
+        let journal = open_journal(&dir.join("queues"), settings.store_bytes_max, &clock)?;
+        let seal = open_seal(&dir, &workload, &clock).await?;
+        let host_name = settings.gateway_host_name.clone();
+        let certificate = Certificate::obtain(workload.clone(), host_name, &clock).await?;
+        let tls = upstream_tls(&workload, &clock).await?;
+        let site = site(&settings.module, tls, &clock);
+        let metrics = Metrics::new();
+        let (upstream, own_events) = Upstream::new(site.clone(), lines_max(settings.clients_max));
+        let core = Arc::new(Core {
+            edge: site.edge.clone(),
+            clock: clock.clone(),
+            journal,
+            state,
+            seal,
+            counters: Counters::new(&metrics),
+            sessions: Sessions::new(settings.clients_max),
+            calls: Calls::default(),
+            routes: Routes::new(),
+            forward: Forward::new(shutdown.clone()),
+            twins: Twins::default(),
+            scope: scope(&settings, &site),
+            upstream,
+            report: Report::new(&dir.display().to_string(), settings.store_bytes_max),
+        });
+        let addresses = sockets.addresses.clone();
+        let mut hub =
+            Self { core, metrics, addresses, tasks: JoinSet::new(), shutdown, _lock: lock };
+        hub.core.scope.restore(&hub.core).await?;
+        hub.core.routes.restore(&hub.core).await?;
+        hub.core.forward.restore(&hub.core).await;
+        hub.spawn(own_events, certificate, sockets, clock);
+        Ok(hub)
+    }
+
+    fn spawn(
+        &mut self,
+        own_events: client::Events,
+        certificate: Certificate,
+        sockets: Sockets,
+        clock: Clock,
+    ) {
+        let core = &self.core;
+        let head = mqtt::Head::new(
+            Arc::new(Backend(Arc::clone(core))),
+            clock.clone(),
+            mqtt::Settings::default(),
+        );
+        let head = Arc::new(head);
+        let tls = certificate.tls.clone();
+        for socket in sockets.listeners {
+            let (core, head, stop) = (Arc::clone(core), Arc::clone(&head), self.shutdown.clone());
+            let (tls, clock) = (tls.clone(), clock.clone());
+            self.tasks.spawn(async move {
+                // Nobody is let in before it is known where messages go.
+                tokio::select! {
+                    () = core.routes.ready() => {}
+                    () = stop.wait() => return,
+                }
+                let shutdown = stop.clone();
+                let serve = move |stream, peer| {
+                    let (head, stop) = (Arc::clone(&head), stop.clone());
+                    async move { head.serve(stream, peer, &stop).await }
+                };
+                listener::serve_tls(socket, tls, clock, shutdown, serve).await;
+            });
+        }
+        self.chore(|core| async move { config::serve_own(core, own_events).await });
+        self.chore(|core| async move { core.routes.keep(&core).await });
+        self.chore(|core| async move { core.scope.keep(&core).await });
+        self.chore(|core| async move { core.report.keep(&core).await });
+        self.chore(|core| async move { core.upstream.end_idle_lines().await });
+        self.chore(|_| certificate.keep(clock));
+    }
+
+    /// Something that is done until the shutdown.
+    fn chore<F>(&mut self, work: impl FnOnce(Arc<Core>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let work = work(Arc::clone(&self.core));
+        let stop = self.shutdown.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = work => {}
+                () = stop.wait() => {}
+            }
+        });
+    }
+
+    /// Where it listens for MQTT.
+    pub fn mqtt_addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// What it counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// How many clients are connected now.
+    pub fn clients(&self) -> usize {
+        self.core.sessions.count()
+    }
+
+    /// Resolves when there are routes in force, so that clients are let in.
+    pub async fn ready(&self) {
+        self.core.routes.ready().await;
+    }
+
+    /// Resolves after the shutdown, when every connection has ended and everything is stored.
+    pub async fn finished(mut self) {
+        self.shutdown.wait().await;
+        self.core.sessions.close_all(CloseReason::Shutdown);
+        while self.tasks.join_next().await.is_some() {}
+        self.core.forward.finished().await;
+        let close = self.core.upstream.close_all();
+        // A hub that does not answer is not waited for.
+        let _ = self.core.clock.timeout(GOODBYE_LIMIT, close).await;
+        let journal = self.core.journal.clone();
+        let closed = tokio::task::spawn_blocking(move || journal.close()).await;
+        if closed.is_err() {
+            tracing::error!("cannot close the queues in order; the last messages may come twice");
+        }
+    }
+}
+
+impl Drop for EdgeHub {
+    /// Tasks know the rooms and the rooms know the tasks; someone has to let go first.
+    fn drop(&mut self) {
+        self.tasks.abort_all();
+        self.core.forward.abort();
+    }
+}
+
+impl std::fmt::Debug for EdgeHub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EdgeHub").field("addresses", &self.addresses).finish_non_exhaustive()
+    }
+}
+
+/// Sockets that are bound, before anybody is served.
+struct Sockets {
+    listeners: Vec<TcpListener>,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Sockets {
+    fn open(listen: Listen, mqtt_enabled: bool) -> Result<Self, StartError> {
+        let listeners = match listen {
+            _ if !mqtt_enabled => {
+                tracing::warn!(
+                    "mqttSettings__enabled is false: nobody can connect to this edge hub"
+                );
+                Vec::new()
+            }
+            Listen::Sockets(sockets) => sockets,
+            Listen::Addresses(addresses) => open_all(&addresses)?,
+        };
+        let addresses = listeners.iter().map(TcpListener::local_addr);
+        let addresses = addresses.collect::<Result<_, _>>().map_err(StartError::Socket)?;
+        Ok(Self { listeners, addresses })
+    }
+}
+
+fn open_all(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, StartError> {
+    let mut listeners = Vec::with_capacity(addresses.len());
+    for (index, address) in addresses.iter().enumerate() {
+        match net::listen(*address) {
+            Ok(listener) => listeners.push(listener),
+            // A machine without IPv6 has no [::].
+            Err(error) if index > 0 && !error.is_in_use() && !error.is_denied() => {
+                tracing::info!(%address, "address is not available here; left out");
+            }
+            Err(source) => return Err(StartError::Listen { address: *address, source }),
+        }
+    }
+    Ok(listeners)
+}
+
+fn open_journal(
+    dir: &std::path::Path,
+    bytes_max: u64,
+    clock: &Clock,
+) -> Result<Journal, journal::OpenError> {
+    let settings = journal::Settings {
+        segment_bytes: SEGMENT_BYTES,
+        first_segment_bytes: FIRST_SEGMENT_BYTES,
+        record_bytes_max: RECORD_BYTES_MAX,
+        group_bytes_max: RECORD_BYTES_MAX,
+        queue_bytes_max: QUEUE_BYTES_MAX,
+        queue_records_max: QUEUE_RECORDS_MAX,
+        streams_max: STREAMS_MAX,
+        bytes_max: Some(bytes_max),
+        ..journal::Settings::default()
+    };
+    let (journal, report) = Journal::open(dir, settings, clock.clone())?;
+    if report.lost_records > 0 {
+        tracing::error!(
+            lost = report.lost_records,
+            "stored messages were lost to damage; check the disk"
+        );
+    }
+    Ok(journal)
+}
+
+/// The daemon's bundle, and the machine's roots where it has any: an image without them is usual.
+async fn upstream_tls(
+    workload: &client::edge::WorkloadClient,
+    clock: &Clock,
+) -> Result<ClientTls, StartError> {
+    let bundle = patiently(clock, || workload.trust_bundle()).await;
+    let bundle =
+        bundle.map_err(|error| StartError::TrustBundle(EnvironmentError::Workload(error)))?;
+    let roots: &[&str] = if bundle.trim().is_empty() { &[] } else { &[&bundle] };
+    let own = ClientTls::new(roots)?;
+    match own.clone().with_system_roots() {
+        Ok(tls) => Ok(tls),
+        Err(TlsError::SystemRoots(error)) => {
+            tracing::debug!(error = %host::logs::chain(&error), "no system roots; only the trust bundle counts");
+            Ok(own)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn site(module: &client::environment::ModuleEnvironment, tls: ClientTls, clock: &Clock) -> Site {
+    Site {
+        host_name: module.hub_host_name.clone(),
+        dial: module.mqtt.clone(),
+        tls,
+        signer: Arc::new(WorkloadSigner::new(module.workload())),
+        edge: module.identity.device.clone(),
+        clock: clock.clone(),
+    }
+}
+
+fn scope(settings: &Settings, site: &Site) -> Scope {
+    let module = &settings.module;
+    let client = ScopeClient::new(
+        &module.hub_host_name,
+        module.https.clone(),
+        site.tls.clone(),
+        site.edge.clone(),
+        Arc::clone(&site.signer),
+        site.clock.clone(),
+    );
+    // Tokens name the hub; older modules name the gateway (T-AUDIENCE).
+    let host_names = vec![module.hub_host_name.clone(), settings.gateway_host_name.clone()];
+    Scope::new(client, site.edge.clone(), host_names)
+}
+
+/// Lines for everybody who is connected, and as many again for those whose messages wait.
+fn lines_max(clients_max: usize) -> usize {
+    clients_max * 2
+}
+
+/// Small, because an edge device has little of everything.
+const SEGMENT_BYTES: u64 = 4 << 20;
+const FIRST_SEGMENT_BYTES: u64 = 1 << 20;
+/// A message of 256 KiB with the lengths of its properties.
+const RECORD_BYTES_MAX: usize = 512 << 10;
+/// What may wait for the disk.
+const QUEUE_BYTES_MAX: usize = 2 << 20;
+const QUEUE_RECORDS_MAX: usize = 4096;
+/// Endpoints times priorities, and parked senders.
+const STREAMS_MAX: usize = 2048;
+const GOODBYE_LIMIT: Duration = Duration::from_secs(2);

@@ -1,0 +1,174 @@
+//! Which queues a message goes to. Pure; what the desired properties say is read by `manifest`.
+//!
+//! Spec: `edge-runtime.md` (er) §5.2, §5.3: all matching routes count, one copy per endpoint, and of
+//! two routes to one endpoint the better priority (with its time to live) wins. Two routes of one
+//! priority: the one whose name comes first.
+
+pub(crate) mod config;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use manifest::HubConfig;
+use manifest::hub_config::{PRIORITY_LAST, RouteConfig};
+use manifest::route::{Route, Sink, source};
+use model::{IdentityId, ModuleId};
+
+/// Where messages are delivered.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Endpoint {
+    /// The hub.
+    Upstream,
+    /// An input of a module of this device.
+    Input { module: ModuleId, input: String },
+}
+
+/// A queue: an endpoint and a priority. Its text is the name of its stream.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Queue {
+    /// 0 first.
+    pub(crate) priority: u32,
+    pub(crate) endpoint: Endpoint,
+}
+
+/// The routes in force.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Table {
+    routes: Vec<RouteConfig>,
+    time_to_live: Option<Duration>,
+}
+
+/// One copy of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) queue: Queue,
+    /// None: it waits for ever.
+    pub(crate) time_to_live: Option<Duration>,
+}
+
+/// A route that this version cannot serve.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("routes.{name}: the input's name has {bytes} bytes; at most {INPUT_BYTES_MAX} are allowed")]
+pub(crate) struct TableError {
+    name: String,
+    bytes: usize,
+}
+
+impl Table {
+    /// The table of a configuration.
+    pub(crate) fn new(config: &HubConfig) -> Result<Self, TableError> {
+        for (name, route) in &config.routes {
+            if let Sink::ModuleInput { input, .. } = route.route.sink()
+                && input.len() > INPUT_BYTES_MAX
+            {
+                return Err(TableError { name: name.clone(), bytes: input.len() });
+            }
+        }
+        let mut routes: Vec<RouteConfig> = config.routes.values().cloned().collect();
+        // Stable: routes of one priority stay in the order of their names.
+        routes.sort_by_key(|route| route.priority);
+        Ok(Self { routes, time_to_live: config.time_to_live })
+    }
+
+    /// Where a message from this source goes, best priority first.
+    pub(crate) fn targets(&self, source: &str) -> Vec<Target> {
+        let mut targets: Vec<Target> = Vec::new();
+        for route in self.routes.iter().filter(|route| route.route.matches(source)) {
+            let endpoint = endpoint(&route.route);
+            if targets.iter().any(|target| target.queue.endpoint == endpoint) {
+                continue;
+            }
+            let time_to_live = route.time_to_live.or(self.time_to_live);
+            let queue = Queue { priority: route.priority, endpoint };
+            targets.push(Target { queue, time_to_live });
+        }
+        targets
+    }
+
+    /// Every queue that a message may get into.
+    pub(crate) fn queues(&self) -> BTreeSet<Queue> {
+        let queue = |route: &RouteConfig| Queue {
+            priority: route.priority,
+            endpoint: endpoint(&route.route),
+        };
+        self.routes.iter().map(queue).collect()
+    }
+}
+
+fn endpoint(route: &Route) -> Endpoint {
+    match route.sink() {
+        Sink::Upstream => Endpoint::Upstream,
+        Sink::ModuleInput { module, input } => {
+            Endpoint::Input { module: module.clone(), input: input.clone() }
+        }
+    }
+}
+
+/// The source text of telemetry (er §5.2). Modules of other devices count as their device's.
+pub(crate) fn source_of(
+    sender: &IdentityId,
+    edge: &model::DeviceId,
+    output: Option<&str>,
+) -> String {
+    match &sender.module {
+        Some(module) if sender.device == *edge => match output {
+            Some(output) if !output.is_empty() => source::module_output(module, output),
+            _ => source::module_messages(module),
+        },
+        _ => source::DEVICE_MESSAGES.to_owned(),
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Upstream => f.write_str(UPSTREAM),
+            Self::Input { module, input } => write!(f, "{module}/{input}"),
+        }
+    }
+}
+
+impl fmt::Display for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.priority {
+            PRIORITY_LAST => write!(f, "{LAST}/{}", self.endpoint),
+            priority => write!(f, "{priority}/{}", self.endpoint),
+        }
+    }
+}
+
+/// The text is not a queue's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NotAQueue;
+
+impl FromStr for Queue {
+    type Err = NotAQueue;
+
+    fn from_str(text: &str) -> Result<Self, NotAQueue> {
+        let (priority, endpoint) = text.split_once('/').ok_or(NotAQueue)?;
+        let priority = match priority {
+            LAST => PRIORITY_LAST,
+            number => number.parse().ok().filter(|p| *p <= 9).ok_or(NotAQueue)?,
+        };
+        let endpoint = match endpoint.split_once('/') {
+            None if endpoint == UPSTREAM => Endpoint::Upstream,
+            None => return Err(NotAQueue),
+            Some((module, input)) => Endpoint::Input {
+                module: module.parse().map_err(|_| NotAQueue)?,
+                input: input.to_owned(),
+            },
+        };
+        Ok(Self { priority, endpoint })
+    }
+}
+
+const UPSTREAM: &str = "upstream";
+/// Stands for [`PRIORITY_LAST`] in names.
+const LAST: &str = "last";
+/// A stream's name takes 255 bytes: a module id of 128, this and the priority.
+const INPUT_BYTES_MAX: usize = 100;
