@@ -151,7 +151,7 @@ def after_connect(device, other):
         "an answer to no twin request": mqtt.publish("$iothub/twin/PUT/?$rid=1", b"{}"),
         "message too large by one": mqtt.publish(own, b"x" * (256 * 1024 + 1)),
         "too large with its properties": mqtt.publish(own + "k=" + "v" * 100, b"x" * (256 * 1024 - 50)),
-        "bag is not percent-encoding of UTF-8 and is huge": mqtt.publish(own + "&".join(f"k{n}=%ff" for n in range(8000)), b"x"),
+        "a bag of 5,000 properties": mqtt.publish(own + "&".join(f"k{n}=v" for n in range(5000)), b"x"),
         "SUBSCRIBE without a filter": b"\x82\x02\x00\x01",
         "reserved flags": b"\xd1\x00",
     }  # fmt: skip

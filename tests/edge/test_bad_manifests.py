@@ -1,0 +1,140 @@
+"""A manifest that is wrong is told where the operator looks, and what runs goes on."""
+
+import pytest
+
+from harness import manifest
+from harness.edge import Edge
+from harness.wait import until
+
+SENSOR = "SimulatedTemperatureSensor"
+
+
+@pytest.fixture(scope="module")
+def edge(hub):
+    edge = Edge(hub).start()
+    try:
+        edge.deploy(manifest.deployment({SENSOR: manifest.sensor()}))
+        yield edge
+    finally:
+        edge.stop()
+    assert "panicked" not in edge.service.log(whole=True)
+
+
+def wait_for_status(edge, code, twin=None):
+    """The status that the device reports for the newest manifest."""
+    twin = twin or edge.agent_twin
+
+    def reported():
+        properties = twin()
+        status = properties.reported.get("lastDesiredStatus", {})
+        newest = properties.reported.get("lastDesiredVersion") == properties.desired["$version"]
+        return status if newest and status.get("code") == code else None
+
+    return until(f"status {code} is reported", reported, 40)
+
+
+def spoiled(change):
+    content = manifest.deployment({SENSOR: manifest.sensor()})
+    change(content.modules_content)
+    return content
+
+
+def agent(content):
+    return content["$edgeAgent"]["properties.desired"]
+
+
+CASES = {
+    "no image": (400, lambda c: agent(c)["modules"][SENSOR]["settings"].pop("image")),
+    "no status": (400, lambda c: agent(c)["modules"][SENSOR].pop("status")),
+    "unknown restart policy": (400, lambda c: agent(c)["modules"][SENSOR].update(restartPolicy="sometimes")),
+    "createOptions are no JSON": (400, lambda c: agent(c)["modules"][SENSOR]["settings"].update(createOptions="{")),
+    "image like an option": (400, lambda c: agent(c)["modules"][SENSOR]["settings"].update(image="--privileged")),
+    "module name leads elsewhere": (400, lambda c: agent(c)["modules"].update({"../../etc": manifest.sensor()})),
+    "schema of the future": (412, lambda c: agent(c).update(schemaVersion="2.0")),
+    "empty": (417, lambda c: agent(c).clear()),
+}
+
+
+@pytest.mark.parametrize("case", list(CASES))
+def test_a_bad_manifest_is_reported_and_what_runs_goes_on(hub, edge, case):
+    code, change = CASES[case]
+    (pid,) = edge.module_processes(SENSOR)
+    content = spoiled(change)
+    # The hub may refuse what no device could use; else the device reports it.
+    answer = hub.rest(
+        "POST",
+        f"/devices/{edge.device_id}/applyConfigurationContent",
+        json={"modulesContent": content.modules_content},
+    )
+    if answer.status_code == 400:
+        assert answer.json()["Message"]
+    else:
+        assert answer.status_code == 204, answer.text
+        status = wait_for_status(edge, code)
+        assert status["description"]
+    assert edge.module_processes(SENSOR) == [pid]
+    edge.deploy(manifest.deployment({SENSOR: manifest.sensor()}))
+    assert edge.module_processes(SENSOR) == [pid]
+
+
+@pytest.mark.parametrize(
+    ("routes", "says"),
+    [
+        ({"good": "FROM /messages/* INTO $upstream", "broken": "FROM /messages/* INTO nowhere"}, "broken"),
+        ({"r1": "FROM /messages/* WHERE temperature > 30 INTO $upstream"}, "r1"),
+        ({"r1": {"route": "FROM /messages/* INTO $upstream", "priority": 10}}, "priority"),
+    ],
+)
+def test_a_bad_route_is_reported_and_the_old_ones_stay(hub, edge, routes, says):
+    edge.deploy(manifest.deployment({SENSOR: manifest.sensor()}, routes), wait=False)
+    status = wait_for_status(edge, 400, edge.hub_twin)
+    assert says in status["description"]
+    # The routes before it still carry the sensor's messages.
+    since = hub.events.mark()
+    hub.events.wait_for(f"{edge.device_id}/{SENSOR}", since=since)
+    edge.deploy(manifest.deployment({SENSOR: manifest.sensor()}))
+    wait_for_status(edge, 200, edge.hub_twin)
+
+
+@pytest.mark.parametrize("protocol", ["Amqp", "AmqpWs"])
+def test_amqp_upstream_is_refused_and_reported(hub, edge, protocol):
+    """Asked for by name, it is never replaced by something else in silence."""
+    content = manifest.deployment({SENSOR: manifest.sensor()}, edge_hub_env={"UpstreamProtocol": protocol})
+    edge.deploy(content, wait=False)
+
+    def told():
+        agent_says = edge.agent_twin().reported
+        entry = agent_says.get("systemModules", {}).get("edgeHub", {})
+        texts = [
+            str(agent_says.get("lastDesiredStatus", {}).get("description", "")),
+            str(entry.get("statusDescription", "")),
+            str(edge.hub_twin().reported.get("lastDesiredStatus", {}).get("description", "")),
+        ]
+        return any("UpstreamProtocol" in text or protocol in text for text in texts)
+
+    until("the refusal stands in a twin", told, 40)
+    # What arrived before is before; nothing goes over another protocol instead.
+    mark = hub.events.mark()
+    logs = edge.iotedge("logs", "edgeHub", "--tail", "200")
+    assert protocol in logs.stdout + logs.stderr + edge.service.log()
+    assert hub.events.telemetry(f"{edge.device_id}/{SENSOR}", mark) == []
+    edge.deploy(manifest.deployment({SENSOR: manifest.sensor()}))
+    hub.events.wait_for(f"{edge.device_id}/{SENSOR}", since=mark, deadline=40)
+
+
+def test_a_bad_config_is_named_with_its_line(edge, tmp_path):
+    from harness.program import farshore
+
+    good = edge.config.read_text()
+    for spoil, says in [
+        (lambda t: t.replace('source = "manual"', 'source = "magic"'), "source"),
+        (lambda t: t.replace("hostname = ", "hostnmae = "), "hostnmae"),
+        (lambda t: t.replace("SharedAccessKey=", "SharedKey="), "connection_string"),
+        (lambda t: t + "\n[[", "config.toml"),
+    ]:
+        path = tmp_path / "config.toml"
+        path.write_text(spoil(good))
+        result = farshore("edge", "--config", path, "--check")
+        assert result.returncode not in (0, 101)
+        assert says in result.stderr, result.stderr
+        assert edge.device.key not in result.stderr

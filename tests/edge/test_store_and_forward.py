@@ -1,0 +1,38 @@
+"""The line to the hub is down for a while: what a module got an acknowledgement for arrives later, all
+of it and in order."""
+
+from harness import manifest
+from harness.edge import Edge
+from harness.wait import until
+
+
+def test_what_was_acknowledged_while_the_hub_was_away_arrives_in_order(new_hub):
+    hub = new_hub().start()
+    edge = Edge(hub).start()
+    try:
+        module = hub.new_module(edge.device_id, "m1")
+        leaf = edge.new_leaf()
+        edge.deploy(manifest.deployment())
+        edge.wait_until_hub_listens()
+        with edge.connected(module) as first, edge.connected(leaf) as second:
+            first.send_message_to_output("0", "out")
+            second.send_message("0")
+            hub.kill()
+            for number in range(1, 20):
+                first.send_message_to_output(str(number), "out")
+                second.send_message(str(number))
+            # The edge hub dies too, with all that in its store.
+            (pid,) = edge.module_processes("$edgeHub")
+            edge.iotedge("restart", "edgeHub")
+            until("another edge hub runs", lambda: edge.module_processes("$edgeHub") not in ([], [pid]), 30)
+            edge.wait_until_hub_listens()
+            until("the module is back", lambda: first.connected, 40)
+            until("the leaf is back", lambda: second.connected, 40)
+            first.send_message_to_output("20", "out")
+            second.send_message("20")
+            hub.start()
+            for who in (module, leaf):
+                events = hub.events.wait_for(who.sender, count=21, deadline=90)
+                assert [int(event.body) for event in events] == list(range(21))
+    finally:
+        edge.stop()

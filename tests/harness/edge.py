@@ -1,0 +1,141 @@
+"""An edge device of our own: daemon, agent, edge hub and modules, with containers or processes."""
+
+import json
+import os
+import socket
+import tempfile
+from pathlib import Path
+
+from harness import addresses, docker, sdk
+from harness.program import Service, binary, farshore, kill_process, processes_with
+from harness.wait import TooLate, until
+
+
+class Edge:
+    """One edge device. Its modules are processes, unless `network` names a container network."""
+
+    def __init__(self, hub, network=None, config=""):
+        self.hub = hub
+        self.network = network
+        self.device = hub.new_device("edge", iot_edge=True)
+        self.device_id = self.device.device_id
+        self.address = addresses.free("127.0.11")
+        # Short: the paths of sockets below it are bounded (108 bytes).
+        self.dir = Path(tempfile.mkdtemp(prefix="fe-", dir="/tmp"))
+        os.chmod(self.dir, 0o755)
+        # What modules and leaf devices call this device: an alias in the containers' network, or
+        # the address where the process listens.
+        self.host_name = socket.gethostname().lower() if network else self.address
+        self.socket = self.dir / "mgmt.sock"
+        self.config = self.dir / "config.toml"
+        engine = f'[moby_runtime]\nuri = "unix:///var/run/docker.sock"\nnetwork = "{network}"\n'
+        self.config.write_text(
+            f'hostname = "{self.host_name}"\n'
+            "allow_elevated_docker_permissions = false\n"
+            "[provisioning]\n"
+            'source = "manual"\n'
+            f'connection_string = "{self.device.connection_string()}"\n'
+            f"{engine if network else ''}"
+            f"{config}"
+        )
+        arguments = [
+            "edge", "--config", self.config, "--homedir", self.dir / "home",
+            "--management-socket", self.socket, "--hub-ca", hub.ca_path, "--hub-address", hub.address,
+            "--edge-hub-listen", f"{self.address}:8883",
+        ]  # fmt: skip
+        arguments += [] if network else ["--no-docker"]
+        self.service = Service(arguments, self.dir / "edge.log")
+        self.iotedge_path = self.dir / "iotedge"
+        self.iotedge_path.symlink_to(binary())
+
+    # Its life
+
+    def start(self):
+        self.service.start()
+        self.service.wait_until_ready(self.answers)
+        return self
+
+    def answers(self):
+        """Whether the management API does."""
+        with socket.socket(socket.AF_UNIX) as probe:
+            return self.socket.exists() and probe.connect_ex(str(self.socket)) == 0
+
+    def kill(self):
+        """The daemon alone; modules go on."""
+        self.service.kill()
+
+    def stop(self):
+        """In order; then whatever is left."""
+        try:
+            return self.service.stop(40)
+        finally:
+            self.clean()
+
+    def clean(self):
+        self.service.kill()
+        if self.network:
+            docker.remove_containers_of(self.device_id, self.network)
+        for pid in processes_with(IOTEDGE_DEVICEID=self.device_id):
+            kill_process(pid)
+
+    def module_processes(self, module):
+        """Process ids of a module, when modules are processes."""
+        return processes_with(IOTEDGE_DEVICEID=self.device_id, IOTEDGE_MODULEID=module)
+
+    def iotedge(self, *arguments, **options):
+        """The device's own tool, by the name of the binary."""
+        return farshore("-H", f"unix://{self.socket}", *arguments, program=self.iotedge_path, **options)
+
+    # What runs on it
+
+    def deploy(self, content, wait=True):
+        """Applies a manifest; waits until the device says that it is done."""
+        self.hub.configurations().apply_configuration_on_edge_device(self.device_id, content)
+        if wait:
+            self.wait_until_applied()
+
+    def agent_twin(self):
+        return self.hub.registry().get_module_twin(self.device_id, "$edgeAgent").properties
+
+    def hub_twin(self):
+        return self.hub.registry().get_module_twin(self.device_id, "$edgeHub").properties
+
+    def wait_until_applied(self, deadline=90):
+        """The newest manifest is applied, and all that should run does."""
+        last = {}
+
+        def applied():
+            twin = self.agent_twin()
+            reported, desired = twin.reported, twin.desired
+            last["reported"] = reported
+            status = reported.get("lastDesiredStatus", {})
+            if status.get("code") != 200 or reported.get("lastDesiredVersion") != desired["$version"]:
+                return False
+            wanted = {"edgeHub": desired["systemModules"]["edgeHub"], **desired.get("modules", {})}
+            there = {**reported.get("systemModules", {}), **reported.get("modules", {})}
+            names = set(there) - {"edgeAgent"}
+            return names == set(wanted) and all(
+                there[name].get("runtimeStatus") == module["status"] for name, module in wanted.items()
+            )
+
+        try:
+            until("the deployment is applied", applied, deadline)
+        except TooLate as error:
+            shown = json.dumps(last.get("reported"), indent=1)
+            raise TooLate(f"{error}\nreported: {shown}\n{self.service.tail(60)}") from None
+
+    def wait_until_hub_listens(self, deadline=60):
+        """The edge hub takes connections."""
+        until("the edge hub listens", lambda: addresses.accepts(self.address, 8883), deadline)
+
+    def trust_pem(self):
+        """What leaf devices have to trust: the Edge CA, which signs the edge hub's certificate."""
+        return json.loads((self.dir / "home/certs/edge-ca.json").read_text())["certificate"]
+
+    def new_leaf(self):
+        """A device that connects through this one."""
+        return self.hub.new_device("leaf", device_scope=self.device.document.device_scope)
+
+    def connected(self, identity, **options):
+        """A client of a leaf device or of a module that connects here."""
+        return sdk.connected(identity, ca_pem=self.trust_pem(), gateway=self.host_name, **options)
