@@ -1,0 +1,55 @@
+"""What was acknowledged, written down outside of everything that is killed."""
+
+import threading
+
+
+class Sender:
+    """One client that sends 0, 1, 2, … one after the other, and remembers what was acknowledged.
+
+    The SDK's `send_message` returns when the PUBACK has come, however often it had to connect anew."""
+
+    def __init__(self, name, send):
+        self.name = name
+        self.acknowledged = []
+        self.error = None
+        self._send = send
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name)
+
+    def _run(self):
+        number = 0
+        try:
+            while not self._end.is_set():
+                self._send(number)
+                self.acknowledged.append(number)
+                number += 1
+        except Exception as error:  # Told by `finish`.
+            self.error = error
+
+    def start(self):
+        self._thread.start()
+
+    def finish(self, deadline=60):
+        """Lets the message in flight come home."""
+        self._end.set()
+        self._thread.join(deadline)
+        assert not self._thread.is_alive(), f"{self.name}: a message is still not acknowledged"
+        assert self.error is None, f"{self.name}: {self.error!r}"
+
+
+def missing(acknowledged, stored):
+    return sorted(set(acknowledged) - set(stored))
+
+
+def out_of_order(stored):
+    """Numbers whose first copy comes after a greater one. Copies are allowed: delivery is at least
+    once."""
+    greatest, seen, late = -1, set(), []
+    for number in stored:
+        if number in seen:
+            continue
+        seen.add(number)
+        if number < greatest:
+            late.append(number)
+        greatest = max(greatest, number)
+    return late
