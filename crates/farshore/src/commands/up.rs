@@ -21,8 +21,7 @@ use crate::compose::engine::{self, Engine, EngineChoice};
 use crate::compose::hub::{HubError, RunningHub};
 use crate::settings::hub::HubSettings;
 
-pub(crate) use paths::default_data_dir;
-use paths::Paths;
+pub(crate) use paths::{Paths, default_data_dir};
 use show::Show;
 
 /// Arguments of `farshore up`.
@@ -162,7 +161,7 @@ fn login(hub: &RunningHub) -> Result<String, Failure> {
         ports::HTTPS => HUB_HOST_NAME.to_owned(),
         port => format!("{HUB_HOST_NAME}:{port}"),
     };
-    let (policy, key) = (policy.name.clone(), SharedKey(policy.keys.primary.clone()));
+    let (policy, key) = (policy.name.clone(), SharedKey::new(policy.keys.primary.clone()));
     Ok(ServiceConnectionString { host_name, policy, key }.to_string())
 }
 
