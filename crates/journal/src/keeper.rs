@@ -129,6 +129,11 @@ impl Keeper {
         self.inner.lock().total_bytes
     }
 
+    #[cfg(test)]
+    pub(crate) fn has_spare(&self) -> bool {
+        !self.inner.lock().spares.is_empty()
+    }
+
     pub(crate) fn close(&self) {
         self.inner.lock().closing = true;
         self.tasks.notify_one();

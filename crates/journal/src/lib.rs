@@ -99,6 +99,8 @@ pub struct JournalInfo {
     pub bytes: u64,
     /// Segments with records.
     pub segments: usize,
+    /// Groups written and synced since the journal was opened.
+    pub groups: u64,
     /// Why appends are refused, if they are.
     pub refusal: Option<String>,
 }
@@ -125,10 +127,15 @@ pub(crate) struct Shared {
     /// Serialises the creation of streams.
     creating: Mutex<()>,
     segments: Mutex<Vec<Arc<segment::Segment>>>,
+    /// Groups written and synced.
+    groups: AtomicU64,
     /// Some stream's retention has an age.
     has_ages: AtomicBool,
     /// Bytes that the entries of all streams take at a segment's start.
     entry_bytes: AtomicU64,
+    /// A test wants the directory as a killed process leaves it.
+    #[cfg(test)]
+    killed: AtomicBool,
 }
 
 /// Ends the threads, then lets go of the directory.
@@ -249,6 +256,7 @@ impl Journal {
         JournalInfo {
             bytes: self.shared.keeper.total_bytes(),
             segments: self.shared.segments.lock().len(),
+            groups: self.shared.groups.load(Ordering::Relaxed),
             refusal: self.shared.queue.refusal().map(|error| error.to_string()),
         }
     }
@@ -268,6 +276,13 @@ impl Journal {
     /// trims, freeing and compacting segments. Blocks until it is done.
     pub fn maintain(&self) -> Result<(), AppendError> {
         self.shared.queue.request_maintenance()?.wait_blocking()
+    }
+
+    /// Ends the threads without their last words.
+    #[cfg(test)]
+    fn leave_as_killed(&self) {
+        self.shared.killed.store(true, Ordering::Relaxed);
+        self.close();
     }
 
     /// Writes what is queued, ends the threads and lets go of the directory.

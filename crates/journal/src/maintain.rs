@@ -113,8 +113,9 @@ impl Writer {
         let segments = self.shared.segments.lock();
         let total: u64 = segments.iter().map(|segment| segment.header.capacity).sum();
         let live: u64 = segments.iter().map(|segment| segment.live_bytes()).sum();
-        let slack = 3 * self.shared.settings.segment_bytes;
-        if total < slack || total - slack < live {
+        let dead = total.saturating_sub(live);
+        // The segment being written and the next one are dead weight anyway.
+        if dead < live.max(3 * self.shared.settings.segment_bytes) {
             return None;
         }
         segments
@@ -155,7 +156,8 @@ impl Writer {
     ) -> Option<Vec<(Frame, bytes::Bytes)>> {
         let (from, offset, relocated) = from;
         let tag = victim.header.tag;
-        let mut walker = Walker::new(&victim.file, tag, offset, victim.end(), PART_BYTES);
+        let part_bytes = self.shared.settings.group_bytes_max.min(PART_BYTES_MAX);
+        let mut walker = Walker::new(&victim.file, tag, offset, victim.end(), part_bytes);
         let mut records = Vec::new();
         let mut bytes = 0;
         loop {
@@ -173,7 +175,7 @@ impl Writer {
                         bytes += frame.span();
                         records.push((frame, body));
                     }
-                    if (ours && frame.sequence >= last) || bytes >= PART_BYTES {
+                    if (ours && frame.sequence >= last) || bytes >= part_bytes {
                         return Some(records);
                     }
                 }
@@ -230,5 +232,5 @@ fn oldest_by_age(state: &crate::stream::StreamState, before: i64) -> u64 {
 /// How many entries go into one group.
 const ENTRIES_MAX: usize = 128;
 
-/// How much compaction moves at a time.
-const PART_BYTES: usize = 256 << 10;
+/// How much compaction moves at a time, at most: senders wait for it.
+const PART_BYTES_MAX: usize = 256 << 10;

@@ -227,6 +227,11 @@ impl Queue {
                 None => self.writer.wait(&mut inner),
             }
             inner.writer_waits = false;
+            if !inner.groups.is_empty() {
+                // Whoever appended may be about to append more, and on a shared
+                // core has just lost it to this thread. Costs nothing when idle.
+                parking_lot::MutexGuard::unlocked(&mut inner, std::thread::yield_now);
+            }
         }
     }
 

@@ -267,8 +267,9 @@ impl Opening {
     fn drop_stillborn(&mut self) -> Result<(), OpenError> {
         while let Some((file, header)) = self.files.last() {
             let path = file.path().to_owned();
-            let found = scan(file, header, header.capacity, true);
-            let found = found.map_err(|error| io_error(&path, error))?;
+            let found = restore_size(file, header)
+                .and_then(|()| scan(file, header, header.capacity, true))
+                .map_err(|error| io_error(&path, error))?;
             if found.frames > 0 {
                 self.tail = Some(found);
                 return Ok(());
@@ -298,7 +299,11 @@ impl Opening {
                     Some(found) if last => found,
                     kept => {
                         self.tail = kept;
-                        scan(&file, &header, limit, false)?
+                        let size = file.size()?;
+                        if size < limit && limit < header.capacity {
+                            self.damaged(file.path(), size..limit);
+                        }
+                        scan(&file, &header, limit.min(size), false)?
                     }
                 };
                 self.take_scan(file.path(), found, last)
@@ -485,8 +490,11 @@ impl Opening {
             dirty: Mutex::default(),
             creating: Mutex::default(),
             segments: Mutex::new(self.segments.clone()),
+            groups: AtomicU64::new(0),
             has_ages: AtomicBool::new(aged),
             entry_bytes: AtomicU64::new(entry_bytes as u64),
+            #[cfg(test)]
+            killed: AtomicBool::new(false),
         });
         let mut writer = Writer::new(shared.clone());
         writer.last_ordinal = self.last_ordinal;
@@ -544,6 +552,17 @@ fn rewrite_tail(segment: &Segment, tail: &mut Scan, torn_to: u64) -> io::Result<
     let whole = (torn_to.max(tail.end) - start) as usize;
     bytes.resize(whole, 0);
     segment.file.write_at(&bytes, start)
+}
+
+/// Makes a last segment that was cut short as long as it was, so that writing
+/// into it changes no metadata.
+fn restore_size(file: &DiskFile, header: &SegmentHeader) -> io::Result<()> {
+    let size = file.size()?;
+    if size >= header.capacity {
+        return Ok(());
+    }
+    file.allocate(header.capacity)?;
+    file.write_zeros(size, header.capacity)
 }
 
 enum FileError {

@@ -227,7 +227,8 @@ impl Scanner {
             self.scan.unexplained.push(range);
         }
         self.scan.last_group = group;
-        self.scan.end = cut.min(self.after.max(DATA_START)).next_multiple_of(SECTOR_BYTES);
+        self.scan.end =
+            cut.min(self.after.max(DATA_START)).next_multiple_of(SECTOR_BYTES).min(limit);
         self.scan
     }
 }

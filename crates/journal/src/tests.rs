@@ -1,6 +1,14 @@
 //! The journal as its users see it, on a real disk and on failing ones.
 
+#![allow(clippy::disallowed_methods, reason = "tests damage files behind the journal's back")]
+
 mod basics;
+mod crowd;
+mod damage;
+mod faults;
+mod format;
+mod keeping;
+mod model;
 
 use std::path::Path;
 

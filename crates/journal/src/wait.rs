@@ -73,6 +73,12 @@ impl Waiters {
         }
     }
 
+    /// How many places were ever needed at once.
+    #[cfg(test)]
+    pub(crate) fn places(&self) -> usize {
+        self.places.lock().wakers.len()
+    }
+
     /// Wakes all. Call after what they wait for has become true.
     pub(crate) fn wake_all(&self) {
         // Pairs with the add in `wait`: either this sees the waiter, or the

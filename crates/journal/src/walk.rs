@@ -179,7 +179,12 @@ impl Window<'_> {
             let wanted = (length.max(self.chunk) as u64).min(self.limit - at) as usize;
             let mut bytes = vec![0; wanted];
             if !self.cached {
-                self.file.read_at(&mut bytes, at)?;
+                match self.file.read_at(&mut bytes, at) {
+                    // A file that was cut short is damaged from there on; the
+                    // rest of the buffer is zeros.
+                    Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+                    other => other?,
+                }
             } else if !self.file.read_at_cached(&mut bytes, at)? {
                 return Err(WalkError::Cold);
             }

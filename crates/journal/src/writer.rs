@@ -140,6 +140,10 @@ impl Writer {
     }
 
     fn finish(&mut self) {
+        #[cfg(test)]
+        if self.shared.killed.load(Ordering::Relaxed) {
+            return;
+        }
         self.store_dirty();
         self.prove();
         if let Some(segment) = &self.segment {
@@ -292,25 +296,31 @@ impl Writer {
     ) -> Result<Arc<Segment>, WriteError> {
         // Each record may begin a chunk in the footer, at most.
         let footer_growth = records.min(self.tails.len()) * 64 + records.min(frames / 4096 + 1) * 8;
-        for _ in 0..3 {
-            let ledger = FRAME_BYTES + self.ledger.len() * 12 + 8;
-            let group = (FRAME_BYTES + ledger + frames) as u64 + SECTOR_BYTES;
-            let after = self.position + group + self.footer_bytes + footer_growth as u64;
-            if let Some(segment) = &self.segment {
-                let capacity = segment.header.capacity;
-                let reserved = match reserve {
-                    Reserve::Keep => meta_reserve(capacity),
-                    Reserve::Use => 0,
-                };
-                if after + reserved + SECTOR_BYTES + FRAME_BYTES as u64 <= capacity {
-                    return Ok(segment.clone());
-                }
-            }
-            self.next_segment()?;
+        let ledger = FRAME_BYTES + self.ledger.len() * 12 + 8;
+        let group = (FRAME_BYTES + ledger + frames + footer_growth + FRAME_BYTES) as u64
+            + 2 * SECTOR_BYTES;
+        if let Some(segment) = &self.segment
+            && self.fits(group, segment.header.capacity, reserve)
+        {
+            return Ok(segment.clone());
         }
-        // Bounds on records, batches and streams keep a group to a part of a
-        // segment, so a new one has room; if not, nothing is written over its end.
-        Err(WriteError::Disk(AppendError::BatchTooLarge))
+        self.next_segment()?;
+        match &self.segment {
+            Some(segment) if self.fits(group, segment.header.capacity, reserve) => {
+                Ok(segment.clone())
+            }
+            // Bounds on records, batches and streams keep a group to a part of
+            // a segment, so a new one has room; if not, its end is respected.
+            _ => Err(WriteError::Disk(AppendError::BatchTooLarge)),
+        }
+    }
+
+    fn fits(&self, group: u64, capacity: u64, reserve: Reserve) -> bool {
+        let reserved = match reserve {
+            Reserve::Keep => meta_reserve(capacity),
+            Reserve::Use => 0,
+        };
+        self.position + group + self.footer_bytes + reserved <= capacity
     }
 
     fn begin_group(&mut self) {
@@ -391,6 +401,7 @@ impl Writer {
         self.position += self.buffer.len() as u64;
         segment.set_end(self.position);
         self.unproved = true;
+        self.shared.groups.fetch_add(1, Ordering::Relaxed);
         self.ledger.clear();
         for id in self.touched.drain(..) {
             let tail = &mut self.tails[id as usize];

@@ -90,7 +90,11 @@ impl Faults {
         }
         for path in std::mem::take(&mut plan.created) {
             if random.next() % 256 < lost_of_256 {
-                super::Disk::real().remove(&path)?;
+                match super::Disk::real().remove(&path) {
+                    // Removed by its owner a moment ago.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    other => other?,
+                }
             }
         }
         Ok(())
