@@ -8,6 +8,7 @@
 
 mod commands;
 mod compose;
+mod output;
 mod settings;
 
 use std::path::Path;

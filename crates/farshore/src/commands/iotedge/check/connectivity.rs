@@ -1,0 +1,59 @@
+//! Checks of the way to the hub, and of the clock, which must agree with the hub's.
+
+use jiff::SignedDuration;
+
+use super::configuration::WELL_FORMED;
+use super::facts::{Facts, Hub, Seen};
+use super::report::Outcome;
+
+/// `host-connect-iothub-amqp`: this version does not speak AMQP, so the port is not needed.
+pub(super) fn amqp(facts: &Facts) -> Outcome {
+    let Ok(config) = &facts.config else { return Outcome::Skipped(WELL_FORMED) };
+    let protocol =
+        config.agent.env.iter().find(|(name, _)| name.eq_ignore_ascii_case("UpstreamProtocol"));
+    match protocol.map(|(_, value)| value.as_str()) {
+        Some(protocol) if protocol.to_ascii_lowercase().starts_with("amqp") => {
+            Outcome::error(format!(
+                "UpstreamProtocol in [agent.env] is {protocol}, which this version does not speak; set Mqtt or remove it"
+            ))
+        }
+        _ => Outcome::ignored("the port is not needed: UpstreamProtocol is MQTT"),
+    }
+}
+
+/// `host-connect-iothub-https`: identities of modules are made over it.
+pub(super) fn https(facts: &Facts) -> Outcome {
+    reached(facts, |hub| hub.https.as_ref().map(drop).map_err(Clone::clone))
+}
+
+/// `host-connect-iothub-mqtt`: the agent's and the edge hub's line.
+pub(super) fn mqtt(facts: &Facts) -> Outcome {
+    reached(facts, |hub| hub.mqtt.clone())
+}
+
+fn reached(facts: &Facts, way: impl Fn(&Hub) -> Seen<()>) -> Outcome {
+    match facts.hub.as_ref().map(way) {
+        None => Outcome::Skipped(WELL_FORMED),
+        Some(Ok(())) => Outcome::Ok,
+        Some(Err(texts)) => Outcome::Error(texts),
+    }
+}
+
+/// `host-local-time`. Tokens live by the hub's clock, so that is what is compared with; it is told
+/// with every answer, to the second.
+pub(super) fn local_time(facts: &Facts) -> Outcome {
+    let Some(Hub { https: Ok(Some(reference)), .. }) = &facts.hub else {
+        return Outcome::ignored("the hub did not tell its time");
+    };
+    let apart = facts.now.duration_since(*reference).abs();
+    if apart >= APART_MAX {
+        return Outcome::warning(format!(
+            "this machine's clock and the hub's are {} seconds apart; set the clock, or tokens are refused",
+            apart.as_secs()
+        ));
+    }
+    Outcome::Ok
+}
+
+/// As the original (`edge-runtime.md` §6.3).
+const APART_MAX: SignedDuration = SignedDuration::from_secs(10);
