@@ -40,6 +40,7 @@ mod backoff;
 mod error;
 mod events;
 mod link;
+mod open;
 mod session;
 
 pub use error::{ConnectError, SendError, TwinError};

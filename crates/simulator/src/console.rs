@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use host::clock::Clock;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -76,8 +77,33 @@ impl Level {
     }
 }
 
+/// The log of the module.
+pub(crate) struct Log<'a> {
+    console: &'a mut dyn Console,
+    clock: Clock,
+    least: Level,
+}
+
+impl<'a> Log<'a> {
+    /// A log that shows what is normal, until [`Self::set_least`] says otherwise.
+    pub(crate) fn new(console: &'a mut dyn Console, clock: Clock) -> Self {
+        Self { console, clock, least: Level::Info }
+    }
+
+    /// Shows lines of this level and more important ones.
+    pub(crate) fn set_least(&mut self, least: Level) {
+        self.least = least;
+    }
+
+    pub(crate) fn write(&mut self, level: Level, text: impl fmt::Display) {
+        if level <= self.least {
+            self.console.line(&log_line(level, self.clock.wall(), text));
+        }
+    }
+}
+
 /// A log line; a text of several lines stays one entry.
-pub(crate) fn log_line(level: Level, at: Timestamp, text: impl fmt::Display) -> String {
+fn log_line(level: Level, at: Timestamp, text: impl fmt::Display) -> String {
     let time = Time { at, milliseconds: true };
     format!("<{}> {time} [{}] - {text}", level.priority(), level.mark())
 }

@@ -19,6 +19,7 @@ pub mod walk;
 
 mod error;
 mod run;
+mod sensor;
 mod timespan;
 
 pub use console::{Console, Level};

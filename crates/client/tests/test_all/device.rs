@@ -482,6 +482,11 @@ async fn messages_are_acknowledged_only_when_they_are_completed() {
     expect_connected(&mut events).await;
     let publish = peer.publish().await;
     peer.puback(&publish).await;
+    // One more before it, so that it has the packet id that the old one had.
+    let first = peer.deliver(topic, "other", QoS::AtLeastOnce).await.unwrap();
+    let Some(ClientEvent::CloudToDevice(other)) = events.next().await else { panic!() };
+    other.complete();
+    assert_eq!(peer.acknowledged().await, first);
     let id = peer.deliver(topic, "again", QoS::AtLeastOnce).await.unwrap();
     let Some(ClientEvent::CloudToDevice(new)) = events.next().await else { panic!() };
     old.complete();
