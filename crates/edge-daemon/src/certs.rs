@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use host::clock::Clock;
+use host::clock::{Clock, Mono};
 use host::fs::{self, FsError};
 use iot_proto::management::{CertificateResponse, PrivateKey};
 use jiff::{SignedDuration, Timestamp};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use pki::authority::ModuleIdentityNames;
 use pki::pem::PemError;
 use pki::seal::SealError;
@@ -90,6 +90,7 @@ pub(crate) struct EdgeCa {
     more_trusted: String,
     clock: Clock,
     authority: RwLock<Arc<Authority>>,
+    warned_at: Mutex<Option<Mono>>,
 }
 
 /// Our own CA in its file.
@@ -138,6 +139,7 @@ impl EdgeCa {
             more_trusted,
             clock,
             authority: RwLock::new(Arc::new(authority)),
+            warned_at: Mutex::new(None),
         };
         ca.renew_if_due()?;
         Ok(ca)
@@ -213,7 +215,13 @@ impl EdgeCa {
     fn warn_of_end(&self) {
         let end = self.current().certificate().not_after;
         let left = end.duration_since(self.clock.wall());
-        if left < WARN_BEFORE_END && self.clock.wall_is_trusted() {
+        if left > WARN_BEFORE_END || !self.clock.wall_is_trusted() {
+            return;
+        }
+        let now = self.clock.now();
+        let mut warned_at = self.warned_at.lock();
+        if warned_at.is_none_or(|before| now - before >= WARN_EVERY) {
+            *warned_at = Some(now);
             tracing::warn!(not_after = %end, "Edge CA ends soon or has ended: replace the file that [edge_ca] cert names, and restart");
         }
     }
@@ -304,6 +312,7 @@ pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(60);
 const KEY_NAME: &str = "edge-ca";
 /// As `pki` cuts common names (RFC 5280).
 const COMMON_NAME_CHARS_MAX: usize = 64;
+const WARN_EVERY: Duration = Duration::from_secs(24 * 3600);
 const WARN_BEFORE_END: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 #[cfg(test)]

@@ -209,11 +209,17 @@ impl Daemon {
             ),
             clock: clock.clone(),
         };
-        let throttle =
-            Throttle::new(path.display().to_string(), self.settings.config.management_requests_max);
-        let serve =
-            http::serve(listener, Arc::new(api), throttle, clock.clone(), self.stop.clone());
-        self.tasks.spawn(serve);
+        let door = http::Door {
+            listener,
+            throttle: Throttle::new(
+                path.display().to_string(),
+                self.settings.config.management_requests_max,
+            ),
+            clock: clock.clone(),
+            stop: self.stop.clone(),
+            closed: Shutdown::new(),
+        };
+        self.tasks.spawn(door.serve(Arc::new(api)));
         let (edge_ca, modules) = (Arc::clone(&self.edge_ca), Arc::clone(&self.modules));
         self.tasks.spawn(lifecycle::keep_edge_ca(
             edge_ca,
@@ -384,7 +390,7 @@ async fn adopt(modules: &Modules) -> Result<(), DaemonError> {
     names.extend(agent_name());
     modules.sockets.remove_all_but(&names).map_err(DaemonError::Home)?;
     for name in &names {
-        modules.sockets.open(name)?;
+        modules.sockets.open(name).await?;
     }
     tracing::info!(modules = names.len().saturating_sub(1), "found modules that are there already");
     Ok(())

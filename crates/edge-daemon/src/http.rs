@@ -13,7 +13,7 @@ use host::http::{
     BodyError, Incoming, Limits, Method, StatusCode, header, read_body, serve_connection,
     service_fn,
 };
-use host::net::UnixListener;
+use host::net::{UnixListener, UnixStream};
 use host::signals::Shutdown;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
@@ -27,7 +27,7 @@ use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
 use crate::identity::IdentityError;
-use crate::peer::{Caller, Throttle};
+use crate::peer::{Caller, Permit, Throttle};
 
 /// A body of an answer, whole or streamed.
 pub(crate) type Body = UnsyncBoxBody<Bytes, BoxError>;
@@ -246,43 +246,69 @@ where
     answer
 }
 
-/// Serves an API on a socket until `shutdown`; requests in progress may end.
-pub(crate) async fn serve<A: Api>(
-    listener: UnixListener,
-    api: Arc<A>,
-    throttle: Arc<Throttle>,
-    clock: Clock,
-    shutdown: Shutdown,
-) {
-    let mut connections = JoinSet::new();
-    let mut stopped = pin!(shutdown.wait());
-    loop {
-        let stream = tokio::select! {
-            () = &mut stopped => break,
-            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
-            stream = listener.accept() => stream,
-        };
-        let Ok(caller) = Caller::of(&stream) else { continue };
-        // Beyond the bound a connection is closed without a word (T-EOF).
-        let Some(permit) = throttle.admit(caller.uid) else { continue };
-        let (api, clock, shutdown) = (Arc::clone(&api), clock.clone(), shutdown.clone());
-        let caller = Arc::new(caller);
-        connections.spawn(async move {
-            let service = service_fn(|request| {
-                let (api, clock, caller) = (Arc::clone(&api), clock.clone(), Arc::clone(&caller));
-                async move { Ok::<_, host::http::Never>(answer(&*api, &clock, &caller, request).await) }
-            });
-            // How a peer ends its connection is its own affair.
-            if let Err(error) = serve_connection(stream, service, Limits::default(), &shutdown).await {
-                tracing::debug!(error = &error as &dyn std::error::Error, "connection of a local caller ended");
+/// A socket with the bounds of its use.
+pub(crate) struct Door {
+    pub(crate) listener: UnixListener,
+    pub(crate) throttle: Arc<Throttle>,
+    pub(crate) clock: Clock,
+    /// Ends it.
+    pub(crate) stop: Shutdown,
+    /// Triggered when the listener and its path are gone.
+    pub(crate) closed: Shutdown,
+}
+
+impl Door {
+    /// Serves an API until told to stop; requests in progress may end.
+    pub(crate) async fn serve<A: Api>(self, api: Arc<A>) {
+        let Self { listener, throttle, clock, stop, closed } = self;
+        let mut connections = JoinSet::new();
+        {
+            let mut stopped = pin!(stop.wait());
+            loop {
+                let stream = tokio::select! {
+                    () = &mut stopped => break,
+                    Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+                    stream = listener.accept() => stream,
+                };
+                let Ok(caller) = Caller::of(&stream) else { continue };
+                // Beyond the bound a connection is closed without a word (T-EOF).
+                let Some(permit) = throttle.admit(caller.uid) else { continue };
+                let connection =
+                    Connection { caller, clock: clock.clone(), stop: stop.clone(), permit };
+                connections.spawn(connection.serve(stream, Arc::clone(&api)));
             }
-            drop(permit);
-        });
+        }
+        drop(listener);
+        closed.trigger();
+        let rest = async { while connections.join_next().await.is_some() {} };
+        // Whoever follows a log or waits for a pull is cut off after that.
+        let _ = clock.timeout(FAREWELL, rest).await;
     }
-    drop(listener);
-    let rest = async { while connections.join_next().await.is_some() {} };
-    // Whoever follows a log or waits for a pull is cut off after that.
-    let _ = clock.timeout(FAREWELL, rest).await;
+}
+
+/// One caller's connection.
+struct Connection {
+    caller: Caller,
+    clock: Clock,
+    stop: Shutdown,
+    permit: Permit,
+}
+
+impl Connection {
+    async fn serve<A: Api>(self, stream: UnixStream, api: Arc<A>) {
+        let Self { caller, clock, stop, permit } = self;
+        let caller = Arc::new(caller);
+        let service = service_fn(|request| {
+            let (api, clock, caller) = (Arc::clone(&api), clock.clone(), Arc::clone(&caller));
+            async move { Ok::<_, host::http::Never>(answer(&*api, &clock, &caller, request).await) }
+        });
+        // How a peer ends its connection is its own affair.
+        if let Err(error) = serve_connection(stream, service, Limits::default(), &stop).await {
+            let error = &error as &dyn std::error::Error;
+            tracing::debug!(error, "connection of a local caller ended");
+        }
+        drop(permit);
+    }
 }
 
 async fn answer<A: Api>(

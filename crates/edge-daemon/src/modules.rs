@@ -133,7 +133,7 @@ impl Modules {
         self.job(name.clone(), move |modules| async move {
             modules.runtime.get(&name).await?;
             modules.runtime.remove(&name).await?;
-            modules.sockets.remove(&name);
+            modules.sockets.remove(&name).await;
             Ok(())
         })
         .await
@@ -146,7 +146,7 @@ impl Modules {
         }
         let name = parse(name)?;
         self.job(name.clone(), move |modules| async move {
-            modules.sockets.open(&name)?;
+            modules.sockets.open(&name).await?;
             Ok(modules.runtime.start(&name).await?)
         })
         .await
@@ -175,7 +175,7 @@ impl Modules {
         }
         let name = parse(name)?;
         self.job(name.clone(), move |modules| async move {
-            modules.sockets.open(&name)?;
+            modules.sockets.open(&name).await?;
             Ok(modules.runtime.restart(&name, STOP_GRACE).await?)
         })
         .await
@@ -214,7 +214,7 @@ impl Modules {
     async fn try_out(&self, spec: &ModuleSpec) -> Result<(), Refusal> {
         let name = details::candidate_name();
         let candidate = ModuleSpec { name: parse(&name)?, ..spec.clone() };
-        self.sockets.open(&spec.name)?;
+        self.sockets.open(&spec.name).await?;
         let outcome = self.runtime.create(&candidate).await;
         self.runtime.remove(&candidate.name).await?;
         let _told_at_creation: Vec<Notice> =
@@ -223,7 +223,7 @@ impl Modules {
     }
 
     async fn create_now(&self, spec: &ModuleSpec) -> Result<(), Refusal> {
-        self.sockets.open(&spec.name)?;
+        self.sockets.open(&spec.name).await?;
         for notice in self.runtime.create(spec).await? {
             tracing::debug!(module = %spec.name, %notice, "created with a notice");
         }

@@ -59,8 +59,23 @@ pub(crate) struct Sockets {
 
 #[derive(Default)]
 struct State {
-    listening: BTreeMap<ModuleName, Shutdown>,
+    listening: BTreeMap<ModuleName, Listening>,
     tasks: JoinSet<()>,
+}
+
+/// A socket that is open.
+struct Listening {
+    stop: Shutdown,
+    closed: Shutdown,
+}
+
+impl Listening {
+    /// Ends it. Its path is removed when this returns and not a moment later, when it may be that
+    /// of another.
+    async fn close(self) {
+        self.stop.trigger();
+        self.closed.wait().await;
+    }
 }
 
 impl Sockets {
@@ -101,22 +116,19 @@ impl Sockets {
         self.dir_of(module).join(&self.file_name)
     }
 
-    /// Opens a module's socket unless it is open.
-    pub(crate) fn open(&self, module: &ModuleName) -> Result<(), SocketError> {
+    /// Opens a module's socket unless it is open. Jobs of one module come in turn, so that this
+    /// and [`Self::remove`] do not meet.
+    pub(crate) async fn open(&self, module: &ModuleName) -> Result<(), SocketError> {
         let (dir, path) = (self.dir_of(module), self.path_of(module));
         if !self.fits(&dir) {
             return Err(SocketError::TooLong { dir: self.dir.clone() });
         }
-        let mut state = self.state.lock();
-        if let Some(stop) = state.listening.get(module) {
+        if self.state.lock().listening.contains_key(module) {
             if fs::exists(&path)? {
                 return Ok(());
             }
             tracing::warn!(%module, path = %path.display(), "workload socket is gone, opening it again");
-            stop.trigger();
-        }
-        if state.listening.len() >= MODULES_MAX {
-            return Err(SocketError::TooMany);
+            self.close(module).await;
         }
         fs::create_dir(&dir)?;
         fs::set_mode(&dir, 0o755)?;
@@ -124,24 +136,43 @@ impl Sockets {
         if fs::exists(&path)? && fs::facts(&path)?.is_dir {
             fs::remove_dir_all(&path)?;
         }
+        self.listen(module, &path)
+    }
+
+    fn listen(&self, module: &ModuleName, path: &Path) -> Result<(), SocketError> {
+        let mut state = self.state.lock();
+        if state.listening.len() >= MODULES_MAX {
+            return Err(SocketError::TooMany);
+        }
         let is_agent = module.as_str() == workload::AGENT_NAME;
-        let listener = net::listen_unix(&path, if is_agent { 0o600 } else { 0o666 })?;
-        let stop = self.shutdown.child();
-        let api = Arc::new(workload::Door::new(Arc::clone(&self.workload), module.clone()));
-        let throttle = Throttle::new(path.display().to_string(), self.per_user_max);
+        let listener = net::listen_unix(path, if is_agent { 0o600 } else { 0o666 })?;
+        let api = workload::Door::new(Arc::clone(&self.workload), module.clone());
+        let (stop, closed) = (self.shutdown.child(), Shutdown::new());
+        let door = http::Door {
+            listener,
+            throttle: Throttle::new(path.display().to_string(), self.per_user_max),
+            clock: self.clock.clone(),
+            stop: stop.clone(),
+            closed: closed.clone(),
+        };
         while state.tasks.try_join_next().is_some() {}
-        state.tasks.spawn(http::serve(listener, api, throttle, self.clock.clone(), stop.clone()));
-        state.listening.insert(module.clone(), stop);
+        state.tasks.spawn(door.serve(Arc::new(api)));
+        state.listening.insert(module.clone(), Listening { stop, closed });
         Ok(())
     }
 
     /// Closes a module's socket and removes it.
-    pub(crate) fn remove(&self, module: &ModuleName) {
-        if let Some(stop) = self.state.lock().listening.remove(module) {
-            stop.trigger();
-        }
+    pub(crate) async fn remove(&self, module: &ModuleName) {
+        self.close(module).await;
         if let Err(error) = fs::remove_dir_all(&self.dir_of(module)) {
             tracing::warn!(%module, error = &error as &dyn std::error::Error, "cannot remove a workload socket");
+        }
+    }
+
+    async fn close(&self, module: &ModuleName) {
+        let listening = self.state.lock().listening.remove(module);
+        if let Some(listening) = listening {
+            listening.close().await;
         }
     }
 

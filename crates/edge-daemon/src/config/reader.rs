@@ -102,7 +102,7 @@ impl<'d, 't> Section<'d, 't> {
         match read(found.value) {
             Some(value) => Some(found.with(value)),
             None => {
-                let what = format!("is a {}; write {expected}", found.value.type_str());
+                let what = format!("is of type {}; write {expected}", found.value.type_str());
                 self.findings.problem(found.line, &found.key, what);
                 None
             }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use containers::{Bind, ImageReference, ModuleSpec, PullPolicy, RegistryAuth, RuntimeKind};
+use containers::{Bind, ImageReference, ModuleSpec, PullPolicy, RegistryAuth};
 use host::http::StatusCode;
 use iot_proto::management::{self, ImagePullPolicy};
 use serde_json::{Map, Value};
@@ -23,13 +23,9 @@ impl Modules {
         let name = parse(&spec.name)?;
         let settings = spec.config.settings;
         let image = self.image(&settings)?;
-        let mut env: BTreeMap<String, String> =
+        let env: BTreeMap<String, String> =
             spec.config.env.into_iter().map(|variable| (variable.key, variable.value)).collect();
-        let mut binds = Vec::new();
-        match self.runtime.kind() {
-            RuntimeKind::Process => self.show_socket(&name, &mut env),
-            RuntimeKind::Docker => binds.extend(self.socket_bind(&name)),
-        }
+        let binds = self.socket_bind(&name).into_iter().collect();
         let network_aliases = match name.as_str() {
             HUB_NAME => vec![self.place.gateway.clone()],
             _ => Vec::new(),
@@ -64,14 +60,6 @@ impl Modules {
     fn socket_bind(&self, name: &containers::ModuleName) -> Option<Bind> {
         let inside = self.place.connect_workload.parent()?;
         Some(Bind { read_only: true, ..Bind::new(self.sockets.dir_of(name), inside) })
-    }
-
-    /// A process sees the machine's paths, so it is told the socket's own.
-    fn show_socket(&self, name: &containers::ModuleName, env: &mut BTreeMap<String, String>) {
-        let inside = format!("unix://{}", self.place.connect_workload.display());
-        for value in env.values_mut().filter(|value| **value == inside) {
-            *value = format!("unix://{}", self.sockets.path_of(name).display());
-        }
     }
 }
 
