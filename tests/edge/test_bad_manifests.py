@@ -134,7 +134,11 @@ def test_a_bad_config_is_named_with_its_line(edge, tmp_path):
     ]:
         path = tmp_path / "config.toml"
         path.write_text(spoil(good))
+        path.chmod(0o600)
         result = farshore("edge", "--config", path, "--check")
         assert result.returncode not in (0, 101)
         assert says in result.stderr, result.stderr
         assert edge.device.key not in result.stderr
+    path.chmod(0o644)
+    result = farshore("edge", "--config", path, "--check")
+    assert result.returncode not in (0, 101) and "chmod 600" in result.stderr

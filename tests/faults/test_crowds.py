@@ -15,7 +15,7 @@ CROWD = 10_000
 # What an acknowledgement may take on two busy cores; idle it takes a few milliseconds.
 PATIENCE_SECONDS = 5.0
 # "Constant memory before authentication": the state of a TLS handshake, a task and its buffers.
-STRANGER_BYTES_MAX = 24 * 1024
+STRANGER_BYTES_MAX = 32 * 1024
 
 
 class Canary:

@@ -11,10 +11,10 @@ from harness.wait import until
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 48 MiB in memory."""
+    """A file system of 256 MiB in memory: room for a few segments of the journal."""
     path = tmp_path / "small"
     path.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96m,mode=0700", "tmpfs", str(path)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256m,mode=0700", "tmpfs", str(path)], check=True)
     yield path
     subprocess.run(["umount", "--lazy", str(path)], check=True)
 
@@ -57,7 +57,7 @@ def test_a_full_disk_stops_acknowledging_and_loses_nothing(new_hub, small_disk):
                 file.write(b"x" * (1 << 20))
     # What was set aside before may still be used; then no more.
     full = 0
-    for _ in range(20):
+    for _ in range(5):
         if sender.send(400, b"y" * 200_000) < 400:
             full += 1
             break

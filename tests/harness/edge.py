@@ -6,6 +6,8 @@ import socket
 import tempfile
 from pathlib import Path
 
+from msrest.exceptions import HttpOperationError
+
 from harness import addresses, docker, sdk
 from harness.program import Service, binary, farshore, kill_process, processes_with
 from harness.wait import TooLate, until
@@ -38,6 +40,8 @@ class Edge:
             f"{engine if network else ''}"
             f"{config}"
         )
+        # It holds a key.
+        self.config.chmod(0o600)
         arguments = [
             "edge", "--config", self.config, "--homedir", self.dir / "home",
             "--management-socket", self.socket, "--hub-ca", hub.ca_path, "--hub-address", hub.address,
@@ -90,7 +94,10 @@ class Edge:
 
     def deploy(self, content, wait=True):
         """Applies a manifest; waits until the device says that it is done."""
-        self.hub.configurations().apply_configuration_on_edge_device(self.device_id, content)
+        try:
+            self.hub.configurations().apply_configuration_on_edge_device(self.device_id, content)
+        except HttpOperationError as error:
+            raise AssertionError(f"the hub refuses the manifest: {error.response.text}") from None
         if wait:
             self.wait_until_applied()
 

@@ -2,11 +2,17 @@
 
 import threading
 
+from azure.iot.device.exceptions import ClientError, ConnectionDroppedError, ConnectionFailedError
+
+# How long an application waits before it sends again what the SDK could not send.
+RETRY_SECONDS = 0.2
+
 
 class Sender:
     """One client that sends 0, 1, 2, … one after the other, and remembers what was acknowledged.
 
-    The SDK's `send_message` returns when the PUBACK has come, however often it had to connect anew."""
+    The SDK's `send_message` returns when the PUBACK has come. While nobody can be reached it raises:
+    then the application does what applications do, and sends the same message again."""
 
     def __init__(self, name, send):
         self.name = name
@@ -20,11 +26,20 @@ class Sender:
         number = 0
         try:
             while not self._end.is_set():
-                self._send(number)
+                if not self._try(number):
+                    self._end.wait(RETRY_SECONDS)
+                    continue
                 self.acknowledged.append(number)
                 number += 1
         except Exception as error:  # Told by `finish`.
             self.error = error
+
+    def _try(self, number):
+        try:
+            self._send(number)
+        except (ConnectionDroppedError, ConnectionFailedError, ClientError):
+            return False
+        return True
 
     def start(self):
         self._thread.start()

@@ -4,10 +4,9 @@ import base64
 
 import pytest
 import requests
-from azure.iot.hub.models import ConfigurationContent, Module
 from msrest.exceptions import HttpOperationError
 
-from harness import sas, sdk
+from harness import manifest, sas, sdk
 from harness.wait import until
 
 
@@ -139,31 +138,26 @@ def test_statistics_count_devices_and_connections(new_hub):
         until("one is connected", lambda: registry.get_service_statistics().connected_device_count == 1)
 
 
-def content(**modules):
-    return ConfigurationContent(modules_content=modules)
-
-
 def test_a_configuration_content_becomes_the_modules_twins(hub):
     edge = hub.new_device("edge", iot_edge=True)
-    agent = {"schemaVersion": "1.1", "modules": {}}
-    hub.configurations().apply_configuration_on_edge_device(
-        edge.device_id,
-        content(
-            **{"$edgeAgent": {"properties.desired": agent}},
-            sensor={"properties.desired": {"interval": 5}},
-        ),
-    )
+    content = manifest.deployment(twins={"sensor": {"interval": 5}})
+    hub.configurations().apply_configuration_on_edge_device(edge.device_id, content)
     registry = hub.registry()
     desired = registry.get_module_twin(edge.device_id, "$edgeAgent").properties.desired
-    assert (desired["schemaVersion"], desired["modules"], desired["$version"]) == ("1.1", {}, 2)
+    wanted = content.modules_content["$edgeAgent"]["properties.desired"]
+    assert {name: desired[name] for name in wanted} == wanted
+    assert desired["$version"] == 2
+    desired = registry.get_module_twin(edge.device_id, "$edgeHub").properties.desired
+    assert desired["routes"] == {"upstream": "FROM /messages/* INTO $upstream"}
     desired = registry.get_module_twin(edge.device_id, "sensor").properties.desired
     assert desired["interval"] == 5
-    assert isinstance(registry.get_module(edge.device_id, "sensor"), Module)
+    listed = {module.module_id for module in registry.get_modules(edge.device_id)}
+    assert listed == {"$edgeAgent", "$edgeHub", "sensor"}
 
 
 def test_a_configuration_content_is_for_edge_devices(hub, device):
     with pytest.raises(HttpOperationError) as refusal:
-        hub.configurations().apply_configuration_on_edge_device(device.device_id, content())
+        hub.configurations().apply_configuration_on_edge_device(device.device_id, manifest.deployment())
     assert status(refusal) == 400
 
 
