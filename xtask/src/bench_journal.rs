@@ -1,0 +1,35 @@
+//! `cargo xtask bench journal`: the journal beside the bare disk, SQLite and
+//! fjall, in one run (`crates/journal/benches/journal.rs`).
+
+use std::path::PathBuf;
+
+use crate::run::{cargo, run as run_command};
+use crate::Outcome;
+
+/// Arguments of `cargo xtask bench journal`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Seconds for each measurement
+    #[arg(long, default_value_t = 3.0)]
+    seconds: f64,
+    /// The directory to write in, on the disk to measure
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Writes the figures as JSON, too
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+/// Builds the benchmark for release and runs it.
+pub fn run(arguments: &Arguments) -> Outcome {
+    let mut command = cargo();
+    command.args(["bench", "--quiet", "-p", "journal", "--bench", "journal", "--"]);
+    command.arg("--seconds").arg(arguments.seconds.to_string());
+    if let Some(dir) = &arguments.dir {
+        command.arg("--dir").arg(std::path::absolute(dir)?);
+    }
+    if let Some(json) = &arguments.json {
+        command.arg("--json").arg(std::path::absolute(json)?);
+    }
+    run_command(&mut command)
+}
