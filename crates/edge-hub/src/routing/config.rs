@@ -160,7 +160,11 @@ impl Routes {
                 let desired = Desired { properties: twin.desired, version: twin.desired_version };
                 self.apply(core, desired).await;
             }
-            Err(error) => tracing::warn!(%error, "cannot read the twin of $edgeHub"),
+            Err(error) => {
+                tracing::warn!(%error, "cannot read the twin of $edgeHub; it is tried again");
+                core.clock.sleep(READ_AGAIN).await;
+                self.due.notify_one();
+            }
         }
     }
 
@@ -266,4 +270,5 @@ fn method(core: &Arc<Core>, call: client::device::MethodCall) {
 const STORED: &str = "desired";
 /// As the original (er §5.12, ConfigRefreshFrequencySecs).
 const REFRESH_EVERY: Duration = Duration::from_secs(3600);
+const READ_AGAIN: Duration = Duration::from_secs(5);
 const PATCHES_MAX: usize = 16;

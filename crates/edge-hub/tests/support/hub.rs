@@ -1,0 +1,441 @@
+//! A fake hub: real MQTT and tokens, everything else in memory, and it can be switched off.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use gateway::auth::{Credential, Identities, PolicyCredential};
+use gateway::backend::{
+    DeviceBackend, DeviceLink, Open, OpenError, Opened, Receipt, Settlement, SubmitError,
+    Subscriptions,
+};
+use gateway::session::{DeviceSession, Downlink};
+use gateway::{listener, mqtt};
+use host::clock::Clock;
+use host::http::{Incoming, Limits, full, read_body, serve_connection, service_fn};
+use host::signals::Shutdown;
+use host::tls::ServerTls;
+use http::{Request, Response};
+use iot_proto::payload::scope::{ScopeDevice, ScopeIdentityRequest, ScopeModule, ScopeResult};
+use model::identity::{
+    Authentication, DeviceIdentity, ModuleIdentity, Status, SymmetricKeys, edge_scope,
+};
+use model::message::Message;
+use model::method::{MethodRequest, MethodResponse};
+use model::twin::{Object, Twin, TwinChange};
+use model::{DeviceId, Etag, Fault, GenerationId, IdentityId};
+use parking_lot::Mutex;
+use pki::{Authority, Validity};
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use super::{EDGE, HUB, within};
+
+/// The key of an identity, made from its name.
+pub(crate) fn key(id: &str) -> String {
+    STANDARD.encode(digest::digest(&digest::SHA256, id.as_bytes()))
+}
+
+pub(crate) struct FakeHub {
+    state: Arc<Mutex<State>>,
+    changed: watch::Sender<u64>,
+    tls: ServerTls,
+    clock: Clock,
+    ports: Mutex<(u16, u16)>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+#[derive(Default)]
+pub(crate) struct State {
+    identities: HashMap<IdentityId, Status>,
+    /// Refused at CONNECT, though they are registered.
+    refused: Vec<IdentityId>,
+    pub(crate) twins: HashMap<IdentityId, Twin>,
+    sessions: HashMap<IdentityId, (DeviceSession, Subscriptions)>,
+    pub(crate) telemetry: Vec<(IdentityId, Message)>,
+    pub(crate) answers: Vec<(Uuid, MethodResponse)>,
+    pub(crate) settled: Vec<(Uuid, Settlement)>,
+    /// How often somebody connected.
+    pub(crate) connects: Vec<IdentityId>,
+}
+
+impl FakeHub {
+    pub(crate) fn new(ca: &Authority, clock: &Clock) -> Arc<Self> {
+        let validity = Validity::starting(clock.wall(), Duration::from_secs(3600));
+        let issued = ca.issue_server(&[HUB.parse().unwrap()], validity).unwrap();
+        let tls = ServerTls::new(&issued.chain_pem, &issued.key_pem).unwrap();
+        let (changed, _) = watch::channel(0);
+        Arc::new(Self {
+            state: Arc::default(),
+            changed,
+            tls,
+            clock: clock.clone(),
+            ports: Mutex::new((0, 0)),
+            tasks: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn ports(&self) -> (u16, u16) {
+        *self.ports.lock()
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let result = change(&mut self.state.lock());
+        self.changed.send_modify(|count| *count += 1);
+        result
+    }
+
+    /// Waits until the hub's state is so.
+    pub(crate) async fn until(&self, what: &str, is_so: impl Fn(&State) -> bool) {
+        let mut changed = self.changed.subscribe();
+        let wait = async {
+            while !is_so(&self.state.lock()) {
+                changed.changed().await.unwrap();
+            }
+        };
+        within(what, wait).await;
+    }
+
+    pub(crate) fn with<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.state.lock())
+    }
+
+    /// Switches it on, on the ports that it had.
+    pub(crate) async fn start(self: &Arc<Self>) {
+        let (mqtt_port, https_port) = self.ports();
+        let listen =
+            |port| host::net::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).unwrap();
+        let (mqtt_socket, https_socket) = (listen(mqtt_port), listen(https_port));
+        let port = |socket: &host::net::TcpListener| socket.local_addr().unwrap().port();
+        *self.ports.lock() = (port(&mqtt_socket), port(&https_socket));
+        let backend = Arc::new(Backend { hub: Arc::clone(self), hosts: vec![HUB.to_owned()] });
+        let head =
+            Arc::new(mqtt::Head::new(backend, self.clock.clone(), mqtt::Settings::default()));
+        let shutdown = Shutdown::new();
+        let stop = shutdown.clone();
+        let serve = move |stream, peer| {
+            let (head, stop) = (Arc::clone(&head), stop.clone());
+            async move { head.serve(stream, peer, &stop).await }
+        };
+        let mut tasks = self.tasks.lock();
+        let (tls, clock) = (self.tls.clone(), self.clock.clone());
+        tasks.spawn(listener::serve_tls(
+            mqtt_socket,
+            tls.clone(),
+            clock.clone(),
+            shutdown.clone(),
+            serve,
+        ));
+        let hub = Arc::clone(self);
+        let serve = move |stream, _| {
+            let hub = Arc::clone(&hub);
+            async move {
+                let service = service_fn(move |request| {
+                    let hub = Arc::clone(&hub);
+                    async move { Ok::<_, std::convert::Infallible>(hub.scope_call(request).await) }
+                });
+                let _ =
+                    serve_connection(stream, service, Limits::default(), &Shutdown::new()).await;
+            }
+        };
+        tasks.spawn(listener::serve_tls(https_socket, tls, clock, shutdown, serve));
+    }
+
+    /// Switches it off in the middle of everything: sockets close, nothing is answered.
+    pub(crate) async fn stop(&self) {
+        let mut tasks = std::mem::take(&mut *self.tasks.lock());
+        tasks.abort_all();
+        while tasks.join_next().await.is_some() {}
+        self.change(|state| state.sessions.clear());
+    }
+
+    pub(crate) fn register(&self, id: &str) {
+        let id: IdentityId = id.parse().unwrap();
+        self.change(|state| {
+            state.identities.insert(id.clone(), Status::Enabled);
+            state.twins.insert(id, Twin::new());
+        });
+    }
+
+    /// From now on it is not let in.
+    pub(crate) fn refuse(&self, id: &str) {
+        let id: IdentityId = id.parse().unwrap();
+        self.change(|state| {
+            if let Some((session, _)) = state.sessions.remove(&id) {
+                session.close(gateway::session::CloseReason::IdentityChanged);
+            }
+            state.refused.push(id);
+        });
+    }
+
+    pub(crate) fn allow(&self, id: &str) {
+        self.change(|state| state.refused.retain(|refused| refused.to_string() != id));
+    }
+
+    /// Changes desired properties as a back end does.
+    pub(crate) fn set_desired(&self, id: &str, desired: Value) {
+        let id: IdentityId = id.parse().unwrap();
+        let Value::Object(desired) = desired else { panic!("not an object") };
+        let now = self.clock.wall();
+        self.change(|state| {
+            let twin = state.twins.get_mut(&id).unwrap();
+            let change = TwinChange { tags: None, desired: Some(desired) };
+            let patch = twin.replace(change, now).unwrap().desired_patch.unwrap();
+            let version = twin.desired.version;
+            if let Some((session, subscriptions)) = state.sessions.get(&id)
+                && subscriptions.desired
+            {
+                session.send(Downlink::Desired { patch, version }).unwrap();
+            }
+        });
+    }
+
+    pub(crate) fn reported(&self, id: &str) -> Value {
+        let id: IdentityId = id.parse().unwrap();
+        self.with(|state| Value::Object(state.twins[&id].reported.properties.clone()))
+    }
+
+    pub(crate) async fn until_reported(&self, id: &str, pointer: &str, expected: Value) {
+        let id: IdentityId = id.parse().unwrap();
+        self.until(&format!("{pointer} of {id} = {expected}"), |state| {
+            let reported = Value::Object(state.twins[&id].reported.properties.clone());
+            reported.pointer(pointer) == Some(&expected)
+        })
+        .await;
+    }
+
+    pub(crate) async fn until_listens(&self, id: &str, listens: fn(&Subscriptions) -> bool) {
+        let id: IdentityId = id.parse().unwrap();
+        self.until(&format!("subscriptions of {id}"), |state| {
+            state.sessions.get(&id).is_some_and(|(_, subscriptions)| listens(subscriptions))
+        })
+        .await;
+    }
+
+    pub(crate) fn call(&self, id: &str, name: &str, payload: &str) -> Uuid {
+        let call = host::entropy::uuid_v4();
+        let request = MethodRequest {
+            name: name.to_owned(),
+            payload: payload.to_owned().into(),
+            response_timeout: Duration::from_secs(30),
+            connect_timeout: Duration::ZERO,
+        };
+        self.send(id, Downlink::Method { call, request });
+        call
+    }
+
+    pub(crate) fn send(&self, id: &str, downlink: Downlink) {
+        let id: IdentityId = id.parse().unwrap();
+        self.with(|state| state.sessions[&id].0.send(downlink).unwrap());
+    }
+
+    /// The bodies that came from a sender, in order.
+    pub(crate) fn received(&self, id: &str) -> Vec<String> {
+        let id: IdentityId = id.parse().unwrap();
+        self.with(|state| received(state, &id))
+    }
+
+    /// Waits for the last of these and gives all that came.
+    pub(crate) async fn until_received(&self, id: &str, last: &str) -> Vec<String> {
+        let id: IdentityId = id.parse().unwrap();
+        let last = last.to_owned();
+        self.until(&format!("{last:?} of {id}"), |state| received(state, &id).contains(&last))
+            .await;
+        self.with(|state| received(state, &id))
+    }
+
+    async fn scope_call(
+        &self,
+        request: Request<Incoming>,
+    ) -> Response<host::http::Full<bytes::Bytes>> {
+        assert!(request.headers().contains_key("authorization"));
+        let path = request.uri().path().to_ascii_lowercase();
+        let body = read_body(request.into_body(), 1 << 16, Duration::from_secs(5)).await.unwrap();
+        let result = if path.ends_with("devicesandmodulesintargetdevicescope") {
+            self.with(|state| scope(state.identities.iter()))
+        } else {
+            let target: ScopeIdentityRequest = serde_json::from_slice(&body).unwrap();
+            let id = IdentityId {
+                device: target.target_device_id.parse().unwrap(),
+                module: target.target_module_id.map(|module| module.parse().unwrap()),
+            };
+            let device = IdentityId::device(id.device.clone());
+            let found = self.with(|state| {
+                state.identities.contains_key(&id).then(|| {
+                    let both = state.identities.iter().filter(|(k, _)| **k == id || **k == device);
+                    scope(both)
+                })
+            });
+            match found {
+                Some(found) => found,
+                None => {
+                    let mut response = Response::new(full("{\"Message\":\"not found\"}"));
+                    *response.status_mut() = http::StatusCode::NOT_FOUND;
+                    return response;
+                }
+            }
+        };
+        Response::new(full(serde_json::to_vec(&result).unwrap()))
+    }
+}
+
+fn received(state: &State, id: &IdentityId) -> Vec<String> {
+    let of = state.telemetry.iter().filter(|(sender, _)| sender == id);
+    of.map(|(_, message)| String::from_utf8_lossy(&message.body).into_owned()).collect()
+}
+
+fn authentication(id: &IdentityId) -> Authentication {
+    let key = key(&id.to_string());
+    Authentication::Sas(SymmetricKeys { primary: key.clone(), secondary: key })
+}
+
+fn scope<'a>(identities: impl Iterator<Item = (&'a IdentityId, &'a Status)>) -> ScopeResult {
+    let mut result = ScopeResult::default();
+    let generation = GenerationId::from_number(1);
+    let edge_scope = edge_scope(&EDGE.parse::<DeviceId>().unwrap(), &generation);
+    for (id, status) in identities {
+        match &id.module {
+            None => {
+                let edge = id.device.as_str() == EDGE;
+                result.devices.push(ScopeDevice::from(&DeviceIdentity {
+                    id: id.device.clone(),
+                    generation: generation.clone(),
+                    etag: Etag(0),
+                    status: *status,
+                    status_reason: None,
+                    status_updated: None,
+                    authentication: authentication(id),
+                    edge,
+                    scope: Some(edge_scope.clone()),
+                    parent_scopes: if edge { Vec::new() } else { vec![edge_scope.clone()] },
+                }));
+            }
+            Some(module) => result.modules.push(ScopeModule::from(&ModuleIdentity {
+                device: id.device.clone(),
+                id: module.clone(),
+                generation: generation.clone(),
+                etag: Etag(0),
+                managed_by: None,
+                authentication: authentication(id),
+            })),
+        }
+    }
+    result
+}
+
+struct Backend {
+    hub: Arc<FakeHub>,
+    hosts: Vec<String>,
+}
+
+pub(crate) struct Link {
+    hub: Arc<FakeHub>,
+    id: IdentityId,
+    session: DeviceSession,
+}
+
+impl Identities for Backend {
+    async fn credential(&self, id: &IdentityId) -> Result<Option<Credential>, Fault> {
+        let status = self.hub.with(|state| state.identities.get(id).copied());
+        Ok(status.map(|status| Credential {
+            generation: GenerationId::from_number(1),
+            status,
+            authentication: authentication(id),
+            parent: Some(EDGE.parse().unwrap()),
+        }))
+    }
+
+    async fn policy(&self, _: &str) -> Result<Option<PolicyCredential>, Fault> {
+        Ok(None)
+    }
+
+    fn host_names(&self) -> &[String] {
+        &self.hosts
+    }
+}
+
+impl DeviceBackend for Backend {
+    type Link = Link;
+
+    async fn open(
+        &self,
+        open: Open,
+        session: DeviceSession,
+    ) -> Result<(Arc<Link>, Opened), OpenError> {
+        let id = open.principal.identity;
+        self.hub.change(|state| {
+            if state.refused.contains(&id) {
+                return Err(OpenError::Refused("refused by the test".into()));
+            }
+            state.connects.push(id.clone());
+            let entry = (session.clone(), Subscriptions::default());
+            if let Some((old, _)) = state.sessions.insert(id.clone(), entry) {
+                old.close(gateway::session::CloseReason::TakenOver);
+            }
+            Ok(())
+        })?;
+        let link = Link { hub: Arc::clone(&self.hub), id, session };
+        Ok((Arc::new(link), Opened::default()))
+    }
+}
+
+impl DeviceLink for Link {
+    fn submit(&self, batch: &mut Vec<Message>) -> Result<Receipt, SubmitError> {
+        self.hub.change(|state| {
+            for message in batch.drain(..) {
+                state.telemetry.push((self.id.clone(), message));
+            }
+        });
+        Ok(Receipt::Done)
+    }
+
+    async fn twin(&self) -> Result<Value, Fault> {
+        Ok(self.hub.with(|state| state.twins[&self.id].device_view()))
+    }
+
+    async fn report(&self, patch: Object, _: Option<u64>) -> Result<Option<u64>, Fault> {
+        let now = self.hub.clock.wall();
+        self.hub
+            .change(|state| state.twins.get_mut(&self.id).unwrap().report(patch, now))
+            .map(Some)
+            .map_err(|error| Fault::argument(error.to_string()))
+    }
+
+    async fn subscribed(&self, subscriptions: Subscriptions) -> Result<(), Fault> {
+        self.hub.change(|state| {
+            if let Some((session, known)) = state.sessions.get_mut(&self.id)
+                && session.is_same(&self.session)
+            {
+                *known = subscriptions;
+            }
+        });
+        Ok(())
+    }
+
+    fn method_answer(&self, call: Uuid, response: MethodResponse) {
+        self.hub.change(|state| state.answers.push((call, response)));
+    }
+
+    async fn settle(&self, lock: Uuid, outcome: Settlement) -> Result<(), Fault> {
+        self.hub.change(|state| state.settled.push((lock, outcome)));
+        Ok(())
+    }
+
+    async fn close(&self, _: bool) {
+        self.hub.change(|state| {
+            if state
+                .sessions
+                .get(&self.id)
+                .is_some_and(|(session, _)| session.is_same(&self.session))
+            {
+                state.sessions.remove(&self.id);
+            }
+        });
+    }
+}
