@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from harness.hub import Hub
+from harness.program import Service
 from harness.trust import Trust
 
 
@@ -51,8 +52,12 @@ def device(hub):
 def pytest_runtest_makereport(item):
     """A failed test shows what the servers said last."""
     report = (yield).get_result()
-    if report.when == "call" and report.failed:
-        for name, value in getattr(item, "funcargs", {}).items():
-            service = getattr(value, "service", None)
-            if service is not None and hasattr(service, "tail"):
-                report.sections.append((f"log of {name}", service.tail(60)))
+    if not report.failed:
+        return
+    services = {}
+    for name, value in getattr(item, "funcargs", {}).items():
+        for owner in [value, getattr(value, "hub", None)]:
+            service = getattr(owner, "service", None)
+            if isinstance(service, Service):
+                services[id(service)] = (f"log of {service.arguments[0]} ({name})", service.tail(40))
+    report.sections.extend(services.values())

@@ -71,8 +71,13 @@ def test_step_3_following_goes_on(edge):
 
 
 def check(edge, *arguments):
+    """The daemon of this test was told on its command line where the hub is; so is the check."""
     return edge.iotedge(
-        "check", "--container-engine-config-file", edge.daemon_json, *arguments, deadline=120
+        "check",
+        *("--container-engine-config-file", edge.daemon_json),
+        *("--config", edge.config, "--hub-ca", edge.hub.ca_path, "--hub-address", edge.hub.address),
+        *arguments,
+        deadline=120,
     )
 
 
