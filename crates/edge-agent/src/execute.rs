@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use client::edge::{EdgeError, ManagementClient};
-use iot_proto::management::{EnvVar, IdentityCreate, ImagePullPolicy, ModuleConfig, ModuleSpec};
+use iot_proto::management::{
+    EnvVar, IdentityCreate, IdentityUpdate, ImagePullPolicy, ModuleConfig, ModuleSpec,
+};
 use manifest::agent::PullPolicy;
 use model::ModuleId;
 use serde_json::{Map, Value, json};
@@ -50,6 +52,8 @@ pub(crate) struct Done {
 pub(crate) enum Effect {
     /// The identity exists.
     Identity(ObservedIdentity),
+    /// The identity has this device's keys.
+    IdentityUpdated(ObservedIdentity),
     /// The identity does not exist any more.
     IdentityDeleted,
     /// The module was created with its identity of this generation.
@@ -205,6 +209,17 @@ impl JobRun {
                 let identity = management.create_identity(&create).await?;
                 self.generation = Some(identity.generation_id.clone());
                 Effect::Identity(ObservedIdentity {
+                    generation: identity.generation_id,
+                    managed_by: identity.managed_by,
+                })
+            }
+            Step::UpdateIdentity => {
+                let generation_id = self.generation.clone().unwrap_or_default();
+                let update = IdentityUpdate { generation_id, managed_by: None };
+                let module = self.job.module.as_str();
+                let identity = management.update_identity(module, &update).await?;
+                self.generation = Some(identity.generation_id.clone());
+                Effect::IdentityUpdated(ObservedIdentity {
                     generation: identity.generation_id,
                     managed_by: identity.managed_by,
                 })

@@ -249,6 +249,10 @@ fn management(route: &ManagementRoute, body: &[u8], state: &mut State) -> HttpRe
             state.identities.insert(id.clone(), generation.clone());
             json(StatusCode::OK, &identity((&id, &generation)))
         }
+        Route::UpdateIdentity(id) => match state.identities.get_key_value(id) {
+            Some(known) => json(StatusCode::OK, &identity(known)),
+            None => refuse(StatusCode::BAD_REQUEST, "no such identity".into()),
+        },
         Route::DeleteIdentity(id) => {
             state.identities.remove(id);
             empty()

@@ -78,6 +78,8 @@ pub(crate) enum Purpose {
 pub(crate) enum Step {
     /// Create the identity.
     CreateIdentity,
+    /// Give an identity that somebody else created this device's keys (er §4.4: "updated").
+    UpdateIdentity,
     /// Delete the identity.
     DeleteIdentity,
     /// Pull the image.
@@ -181,7 +183,7 @@ fn need(module: &ModuleId, target: Option<&Target>, snapshot: &Snapshot<'_>) -> 
     let seen = snapshot.observation.modules.get(module);
     let need = match (target, seen) {
         (None, _) => go_away(module, seen, record, snapshot),
-        (Some(target), None) => create(target, Vec::new(), snapshot),
+        (Some(target), None) => create(target, Vec::new(), record, snapshot),
         (Some(target), Some(seen)) => {
             let identities = &snapshot.observation.identities;
             let identity = identities.get(module);
@@ -191,7 +193,7 @@ fn need(module: &ModuleId, target: Option<&Target>, snapshot: &Snapshot<'_>) -> 
             if record.is_current(target, seen, generation) && !is_lost {
                 supervise(target, seen, record, snapshot)
             } else {
-                create(target, clear_away(seen), snapshot)
+                create(target, clear_away(seen), record, snapshot)
             }
         }
     };
@@ -238,14 +240,18 @@ fn clear_away(seen: &ObservedModule) -> Vec<Step> {
 
 /// Steps for a module that has to be created, after `clear` has removed its predecessor. The pull
 /// comes first of all, so that the predecessor runs meanwhile.
-fn create(target: &Target, clear: Vec<Step>, snapshot: &Snapshot<'_>) -> Need {
+fn create(target: &Target, clear: Vec<Step>, record: &Record, snapshot: &Snapshot<'_>) -> Need {
     let mut steps = Vec::new();
     match &snapshot.observation.identities {
         Identities::Unknown(_) => return Need::NoIdentity,
-        Identities::Known(identities) if !identities.contains_key(&target.module) => {
-            steps.push(Step::CreateIdentity);
-        }
-        Identities::Known(_) => {}
+        Identities::Known(identities) => match identities.get(&target.module) {
+            None => steps.push(Step::CreateIdentity),
+            // We never ran it with this identity: the hub may have made it, with keys of its own.
+            Some(identity) if record.kept.generation.as_ref() != Some(&identity.generation) => {
+                steps.push(Step::UpdateIdentity);
+            }
+            Some(_) => {}
+        },
     }
     if target.config.pull_policy == PullPolicy::OnCreate {
         steps.push(Step::Pull);
@@ -312,6 +318,7 @@ impl Step {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::CreateIdentity => "create identity",
+            Self::UpdateIdentity => "update identity",
             Self::DeleteIdentity => "delete identity",
             Self::Pull => "pull image",
             Self::Create => "create",

@@ -325,6 +325,11 @@ impl Reconciler {
                         identities.insert(module.clone(), identity);
                     }
                 }
+                (Effect::IdentityUpdated(identity), identities) => {
+                    if let Some(Identities::Known(identities)) = identities {
+                        identities.insert(module.clone(), identity);
+                    }
+                }
                 (Effect::IdentityDeleted, identities) => {
                     record.kept.owns_identity = false;
                     if let Some(Identities::Known(identities)) = identities {

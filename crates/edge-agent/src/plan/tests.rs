@@ -152,9 +152,15 @@ fn a_new_module_is_created_and_started() {
     Device::wanting(&[("ab", json!({}))])
         .without_identity("ab")
         .check("ab: create identity, pull image, create, start");
-    Device::wanting(&[("ab", json!({}))]).check("ab: pull image, create, start");
-    Device::wanting(&[("ab", json!({"imagePullPolicy": "never"}))]).check("ab: create, start");
-    Device::wanting(&[("ab", json!({"status": "stopped"}))]).check("ab: pull image, create");
+    // The hub made its identity, with keys that this device does not know.
+    let new = |module: Value| Device::wanting(&[("ab", module)]);
+    new(json!({})).check("ab: update identity, pull image, create, start");
+    new(json!({"imagePullPolicy": "never"})).check("ab: update identity, create, start");
+    new(json!({"status": "stopped"})).check("ab: update identity, pull image, create");
+    // It ran here before, with the keys of this device.
+    new(json!({}))
+        .record("ab", |record| record.kept.generation = Some("1".into()))
+        .check("ab: pull image, create, start");
 }
 
 #[test]
@@ -183,7 +189,8 @@ fn a_changed_module_is_replaced_with_the_pull_before_the_stop() {
     changed(|kept| kept.digest = Some("other".into())).check(expected);
     changed(|kept| kept.digest = None).check(expected);
     changed(|kept| kept.image = Some("x:0".into())).check(expected);
-    changed(|kept| kept.generation = Some("0".into())).check(expected);
+    changed(|kept| kept.generation = Some("0".into()))
+        .check("ab: update identity, pull image, stop, remove, create, start");
     // The first look after the creation has not come yet.
     changed(|kept| kept.image = None).check("ab is Settled");
     // The daemon shows no hash, so there is nothing to compare.
@@ -251,8 +258,8 @@ fn groups_begin_one_after_the_other() {
         ("one-b", json!({"startupOrder": 1})),
     ];
     Device::wanting(&modules).check(
-        "one-a: pull image, create, start
-         one-b: pull image, create, start
+        "one-a: update identity, pull image, create, start
+         one-b: update identity, pull image, create, start
          last is Queued
          two is Queued",
     );
@@ -266,7 +273,7 @@ fn groups_begin_one_after_the_other() {
         );
     // A failure is an attempt: the next group goes on.
     Device::wanting(&modules).with("one-a", Status::Running).failing("one-b", 1005).check(
-        "two: pull image, create, start
+        "two: update identity, pull image, create, start
              last is Queued
              one-a is Settled
              one-b is Failed
@@ -293,7 +300,7 @@ fn supervision_waits_for_no_group() {
     Device::wanting(&[("one", json!({"startupOrder": 1})), ("two", json!({"startupOrder": 2}))])
         .with("one", Status::Failed)
         .busy("one", Purpose::Restart)
-        .check("two: pull image, create, start");
+        .check("two: update identity, pull image, create, start");
 }
 
 #[test]
@@ -366,10 +373,10 @@ fn a_failed_job_waits_and_another_wish_does_not() {
     device.check("ab is Failed\nwake at 1005");
     let mut later = Device::wanting(&[("ab", json!({}))]).failing("ab", 1005);
     later.now = seconds(1005);
-    later.check("ab: pull image, create, start");
+    later.check("ab: update identity, pull image, create, start");
     let mut other = Device::wanting(&[("ab", json!({}))]).failing("ab", 1005);
     other.deployment = Device::wanting(&[("ab", json!({"settings": {"image": "x:2"}}))]).deployment;
-    other.check("ab: pull image, create, start");
+    other.check("ab: update identity, pull image, create, start");
 }
 
 #[test]
