@@ -285,7 +285,8 @@ impl Identities {
         let attempts = async {
             let mut left = self.settings.retries;
             loop {
-                match call().await {
+                // Boxed: a call to the hub is large, and most requests are none.
+                match Box::pin(call()).await {
                     Err(error) if error.is_transient() && left > 0 => left -= 1,
                     outcome => return outcome,
                 }

@@ -63,3 +63,26 @@ async fn asks_when_told_to() {
     let body = String::from_utf8_lossy(&response.body).into_owned();
     println!("\n{MARK}{} {body}", response.status.as_u16());
 }
+
+/// In a container: asks for a signature again and again, as itself and as another module, and
+/// says how that went. Does nothing anywhere else.
+#[tokio::test]
+async fn signs_in_a_container() {
+    let Some(uri) = host::env::var("IOTEDGE_WORKLOADURI").unwrap() else { return };
+    let module = host::env::var("IOTEDGE_MODULEID").unwrap().unwrap();
+    let clock = host::clock::Clock::system();
+    loop {
+        let mut answers = Vec::new();
+        for name in [module.as_str(), "another"] {
+            let path = format!("/modules/{name}/genid/1/sign?api-version=2022-08-03");
+            let request = Request::new(Method::POST, path).json(r#"{"data":"eA=="}"#);
+            let socket = uri.strip_prefix("unix://").unwrap();
+            answers.push(match Client::unix(socket).send(request).await {
+                Ok(response) => response.status.as_u16().to_string(),
+                Err(_) => "none".to_owned(),
+            });
+        }
+        println!("\n{MARK}{}", answers.join(" "));
+        clock.sleep(std::time::Duration::from_millis(100)).await;
+    }
+}

@@ -440,7 +440,7 @@ async fn connections_beyond_the_bound_are_closed_without_a_word() {
                 clock.sleep(std::time::Duration::from_millis(5)).await;
             }
         };
-        clock.timeout(limit, again).await.unwrap();
+        Box::pin(clock.timeout(limit, again)).await.unwrap();
     }
     daemon.end().await;
 }

@@ -17,7 +17,7 @@ pub(super) fn section(root: &mut Section<'_, '_>) -> EngineConfig {
     match section.string("uri") {
         Some(found) if super::socket(found.value).is_some() => engine.uri = found.value.to_owned(),
         Some(found) => {
-            section.wrong(&found, "is not a unix socket; write unix:///var/run/docker.sock")
+            section.wrong(&found, "is not a unix socket; write unix:///var/run/docker.sock");
         }
         None if section.has("uri") => {}
         None => section.lacks("uri", "is missing: write uri = \"unix:///var/run/docker.sock\""),

@@ -1,0 +1,121 @@
+//! A module in a real container goes on through a restart of the daemon.
+//!
+//! Needs an engine at `FARSHORE_TEST_DOCKER` (default `unix:///var/run/docker.sock`); nothing is
+//! pulled: the image is made of this very test binary. Without an engine this fails, unless
+//! `FARSHORE_TEST_WITHOUT` names `docker`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::edge::ManagementClient;
+use containers::image::{ImageConfig, ImageStore};
+use containers::{Catalogue, DockerRuntime, DockerSettings, NetworkSettings};
+use edge_daemon::{Daemon, DaemonSettings};
+use host::clock::Clock;
+use iot_proto::management::{IdentityCreate, LogsQuery, ModuleSpec};
+use serde_json::json;
+
+use crate::support::Place;
+
+const MODULE: &str = "farshore-test-workload";
+const IMAGE: &str = "farshore-test-edge-daemon:1";
+
+#[tokio::test]
+async fn a_container_signs_before_and_after_a_restart_of_the_daemon_and_never_as_another() {
+    let Some(runtime) = engine().await else { return };
+    let place = Place::new().await;
+    // So that the engine's other modules, of other tests, are not taken for a former device's.
+    place.start().await.end().await;
+    let settings = DaemonSettings { runtime, ..place.settings("") };
+    let client = place.management();
+
+    let daemon = Daemon::start(settings.clone()).await.unwrap();
+    let create = IdentityCreate { module_id: MODULE.into(), managed_by: None };
+    client.create_identity(&create).await.unwrap();
+    client.update_module(&spec(), true).await.unwrap();
+    let started = client.module(MODULE).await.unwrap().status.start_time;
+    let before = wait_for(&client, 0).await;
+
+    drop(daemon);
+    let daemon = Daemon::start(settings).await.unwrap();
+    // The one that was there counts among the answers, so one more is needed.
+    wait_for(&client, before).await;
+    let state = client.module(MODULE).await.unwrap();
+    assert_eq!(state.status.start_time, started, "the module was never touched");
+    client.delete_module(MODULE).await.unwrap();
+    drop(daemon);
+}
+
+fn spec() -> ModuleSpec {
+    serde_json::from_value(json!({
+        "name": MODULE, "type": "docker", "imagePullPolicy": "never",
+        "config": {
+            "settings": {"image": IMAGE, "createOptions": {
+                "Cmd": ["--exact", "another::signs_in_a_container", "--nocapture"],
+            }},
+            "env": [
+                {"key": "IOTEDGE_WORKLOADURI", "value": "unix:///var/run/iotedge/workload.sock"},
+                {"key": "IOTEDGE_MODULEID", "value": MODULE},
+            ],
+        },
+    }))
+    .unwrap()
+}
+
+/// Waits until the container was answered more often than `before`; gives how often it was.
+async fn wait_for(client: &ManagementClient, before: usize) -> usize {
+    let clock = Clock::system();
+    let answered = async {
+        loop {
+            let log = log(client).await;
+            let answers: Vec<&str> =
+                log.lines().filter_map(|line| line.strip_prefix("ANSWER ")).collect();
+            let expected = ["200 403", "none none"];
+            // One request may meet the daemon and the next one not.
+            let odd: Vec<_> = answers.iter().filter(|answer| !expected.contains(*answer)).collect();
+            assert!(odd.iter().all(|answer| answer.contains("none")), "{log}");
+            let good = answers.iter().filter(|answer| **answer == "200 403").count();
+            if good > before {
+                return good;
+            }
+            clock.sleep(Duration::from_millis(100)).await;
+        }
+    };
+    match Box::pin(clock.timeout(Duration::from_secs(60), answered)).await {
+        Ok(count) => count,
+        Err(_) => panic!("no answer reached the container:\n{}", log(client).await),
+    }
+}
+
+async fn log(client: &ManagementClient) -> String {
+    let mut log = client.logs(MODULE, &LogsQuery::default()).await.unwrap();
+    let mut text = String::new();
+    while let Some(chunk) = log.next().await.unwrap() {
+        text.push_str(&String::from_utf8_lossy(&chunk.bytes));
+    }
+    text
+}
+
+/// An engine with the test's image; none when this group is left out.
+async fn engine() -> Option<Arc<DockerRuntime>> {
+    let left_out = host::env::var("FARSHORE_TEST_WITHOUT").unwrap().unwrap_or_default();
+    if left_out.split(',').any(|group| group == "docker") {
+        return None;
+    }
+    let uri = host::env::var("FARSHORE_TEST_DOCKER").unwrap();
+    let uri = uri.unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned());
+    let settings = DockerSettings {
+        uri: uri.clone(),
+        network: NetworkSettings { name: "farshore-test-daemon".into(), ..Default::default() },
+        allow_elevated: false,
+        protected_paths: Vec::new(),
+        catalogue: Catalogue::empty(),
+    };
+    let runtime = DockerRuntime::connect(settings).await.unwrap_or_else(|error| {
+        panic!("{error}\nThis test needs a container engine: start `dockerd`, or set FARSHORE_TEST_WITHOUT=docker")
+    });
+    let store = ImageStore::connect(&uri).await.unwrap();
+    let program = host::env::current_exe().unwrap();
+    store.build(&IMAGE.parse().unwrap(), &program, &ImageConfig::default()).await.unwrap();
+    Some(Arc::new(runtime))
+}
