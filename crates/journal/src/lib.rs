@@ -265,9 +265,17 @@ impl Journal {
     /// once, on disk soon (after a crash it may be there again).
     pub fn trim(&self, stream: StreamId, before_sequence: u64) -> Result<(), JournalError> {
         let stream = self.shared.streams.by_id(stream.0).ok_or(JournalError::UnknownStream)?;
-        let changed = stream.state.lock().trim(before_sequence);
-        if changed {
-            self.shared.mark_dirty(stream.id);
+        let mut state = stream.state.lock();
+        if !state.would_trim(before_sequence) {
+            return Ok(());
+        }
+        // Marked before a segment can become empty by it, so that the writer,
+        // who frees empty segments, stores this first.
+        let first = self.shared.mark_dirty(stream.id);
+        state.trim(before_sequence);
+        drop(state);
+        if first {
+            self.shared.queue.call_attention();
         }
         Ok(())
     }
@@ -324,8 +332,9 @@ impl Shared {
         self.store_entry(stream.id)?;
         // Written a second time, elsewhere, so that damage to one sector does
         // not cost the name.
-        stream.state.lock().dirty = true;
-        self.mark_dirty(stream.id);
+        if self.mark_dirty(stream.id) {
+            self.queue.call_attention();
+        }
         Ok(StreamId(stream.id))
     }
 
@@ -343,16 +352,12 @@ impl Shared {
         Ok(self.queue.push_entry(stream)?.wait_blocking()?)
     }
 
-    /// The stream's entry is to be written with the next maintenance.
-    fn mark_dirty(&self, stream: u32) {
-        let first = {
-            let mut dirty = self.dirty.lock();
-            dirty.push(stream);
-            dirty.len() == 1
-        };
-        if first {
-            self.queue.call_attention();
-        }
+    /// The stream's entry is to be written with the next maintenance. Returns
+    /// whether it is the first, so that the writer has to be told.
+    fn mark_dirty(&self, stream: u32) -> bool {
+        let mut dirty = self.dirty.lock();
+        dirty.push(stream);
+        dirty.len() == 1
     }
 }
 

@@ -20,9 +20,7 @@ impl Writer {
             return;
         }
         self.apply_retention();
-        if self.store_dirty() {
-            self.free_segments();
-        }
+        self.store_and_free();
         self.compact();
         self.prove();
     }
@@ -40,11 +38,6 @@ impl Writer {
             }
             ids.sort_unstable();
             ids.dedup();
-            let streams: Vec<_> =
-                ids.iter().filter_map(|id| self.shared.streams.by_id(*id)).collect();
-            for stream in &streams {
-                stream.state.lock().dirty = false;
-            }
             if self.write_group(Vec::new(), 0, &ids, Reserve::Use).is_err() {
                 self.shared.dirty.lock().extend(ids);
                 return false;
@@ -71,39 +64,46 @@ impl Writer {
             {
                 oldest = oldest.max(oldest_by_age(&state, before.as_microsecond()));
             }
-            if state.trim(oldest) {
-                drop(state);
-                self.shared.dirty.lock().push(stream.id);
+            if state.would_trim(oldest) {
+                self.shared.mark_dirty(stream.id);
+                state.trim(oldest);
             }
         }
     }
 
-    /// Hands the sealed segments in which nothing is left to the keeper.
-    fn free_segments(&mut self) {
+    /// Stores trims, and hands the sealed segments in which nothing is left to
+    /// the keeper. Which those are is settled before storing: a segment that
+    /// becomes empty meanwhile does so by a trim that may not be stored yet.
+    fn store_and_free(&mut self) -> bool {
         let active = self.segment.as_ref().map(|segment| segment.header.ordinal);
-        let free: Vec<_> = self
-            .shared
-            .segments
-            .lock()
-            .extract_if(.., |segment| segment.is_empty() && Some(segment.header.ordinal) != active)
-            .collect();
-        if !free.is_empty() {
-            self.shared.keeper.retire(free);
+        let is_free = |segment: &Segment| {
+            segment.is_empty() && Some(segment.header.ordinal) != active
+        };
+        let free: Vec<u64> = {
+            let segments = self.shared.segments.lock();
+            let free = segments.iter().filter(|segment| is_free(segment));
+            free.map(|segment| segment.header.ordinal).collect()
+        };
+        if !self.store_dirty() {
+            return false;
         }
+        if !free.is_empty() {
+            let mut segments = self.shared.segments.lock();
+            let freed = segments.extract_if(.., |segment| free.contains(&segment.header.ordinal));
+            self.shared.keeper.retire(freed.collect());
+        }
+        true
     }
 
     /// Writes what is left in the sparsest old segments again, while dead bytes
     /// are the larger part of the journal.
     fn compact(&mut self) {
         while let Some(victim) = self.victim() {
-            if !self.move_out(&victim) {
-                return;
-            }
-            if !self.store_dirty() {
-                return;
-            }
+            let moved = self.move_out(&victim);
             drop(victim);
-            self.free_segments();
+            if !moved || !self.store_and_free() {
+                return;
+            }
         }
     }
 

@@ -55,8 +55,6 @@ pub(crate) struct StreamState {
     holes: BTreeMap<u64, u64>,
     /// By sequence, without overlap.
     pub(crate) chunks: VecDeque<Chunk>,
-    /// Changed since its entry was last written.
-    pub(crate) dirty: bool,
     /// Its entry is on disk, so its records may be.
     pub(crate) stored: bool,
 }
@@ -302,11 +300,16 @@ impl StreamState {
         }
     }
 
-    /// Lets go of everything before `before`. Returns whether that changed anything.
-    pub(crate) fn trim(&mut self, before: u64) -> bool {
+    /// Whether [`StreamState::trim`] changes anything.
+    pub(crate) fn would_trim(&self, before: u64) -> bool {
+        before.min(self.next) > self.oldest
+    }
+
+    /// Lets go of everything before `before`.
+    pub(crate) fn trim(&mut self, before: u64) {
         let before = before.min(self.next);
         if before <= self.oldest {
-            return false;
+            return;
         }
         self.cut_out(self.oldest, before - 1);
         while let Some((from, to)) = self.holes.first_key_value().map(|(from, to)| (*from, *to))
@@ -319,8 +322,6 @@ impl StreamState {
             }
         }
         self.oldest = before;
-        self.dirty = true;
-        true
     }
 
     pub(crate) fn locate(&self, sequence: u64) -> Location {
