@@ -72,8 +72,8 @@ impl Modules {
             return Err(is_builtin("exists already"));
         }
         let spec = self.to_runtime(spec)?;
+        self.pull(&spec).await?;
         self.job(spec.name.clone(), move |modules| async move {
-            modules.pull(&spec).await?;
             modules.create_now(&spec).await?;
             Ok(details::of(&modules.runtime.get(&spec.name).await?))
         })
@@ -93,8 +93,9 @@ impl Modules {
             return Ok(self.agent.details());
         }
         let spec = self.to_runtime(spec)?;
+        // Outside of the job: a slow pull must not keep the old module from being looked after.
+        self.pull(&spec).await?;
         self.job(spec.name.clone(), move |modules| async move {
-            modules.pull(&spec).await?;
             modules.try_out(&spec).await?;
             match modules.runtime.stop(&spec.name, STOP_GRACE).await {
                 Err(error) if !error.is_not_found() => return Err(error.into()),

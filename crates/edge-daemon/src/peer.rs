@@ -177,4 +177,18 @@ mod tests {
         drop(others);
         assert_eq!(throttle.open.lock().users.len(), 1, "users that are gone are forgotten");
     }
+
+    #[tokio::test]
+    async fn a_process_that_has_ended_is_nobody_though_its_number_is_known() {
+        let program = host::process::Program {
+            args: vec!["60".to_owned()],
+            ..host::process::Program::new("/bin/sleep")
+        };
+        let mut child = program.spawn().await.unwrap();
+        let pidfd = pidfd_open(Pid::from_raw(child.pid()).unwrap(), PidfdFlags::empty()).unwrap();
+        assert!(is_there(&pidfd));
+        child.kill();
+        child.wait().await.unwrap();
+        assert!(!is_there(&pidfd));
+    }
 }

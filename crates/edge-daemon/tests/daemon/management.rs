@@ -474,3 +474,37 @@ async fn a_job_goes_on_when_its_caller_goes_away_and_jobs_of_a_module_come_in_tu
     );
     daemon.end().await;
 }
+
+#[tokio::test]
+async fn a_storm_of_connections_leaves_room_for_whoever_is_connected() {
+    let place = Place::new().await;
+    let daemon = place.start().await;
+    let socket = place.path("mgmt.sock");
+    // It keeps its connection from the first request on.
+    let client = Client::unix(&socket);
+    let path = format!("/modules?{VERSION}");
+    assert!(client.send(Request::get(&path)).await.unwrap().status.is_success());
+    let storm = tokio::spawn({
+        let socket = socket.clone();
+        async move {
+            let limit = std::time::Duration::from_secs(10);
+            let mut silent = Vec::new();
+            for _ in 0..10_000 {
+                let stream = net::connect_unix(&socket, limit).await.unwrap();
+                // A few hundred at once say nothing and stay, the oldest go.
+                if silent.len() == 300 {
+                    drop(silent.remove(0));
+                }
+                silent.push(stream);
+            }
+        }
+    });
+    let mut served = 0;
+    while !storm.is_finished() || served < 100 {
+        let response = client.send(Request::get(&path)).await.unwrap();
+        assert!(response.status.is_success());
+        served += 1;
+    }
+    storm.await.unwrap();
+    daemon.end().await;
+}
