@@ -18,10 +18,14 @@ pub(crate) async fn run(_: Arguments) -> Result<(), Failure> {
     let env: BTreeMap<String, String> = host::env::vars().into_iter().collect();
     let mut settings = Settings::from_env(&env)?;
     if let Some(text) = env.get(EDGE_HUB_LISTEN) {
-        let address: SocketAddr = text
-            .parse()
-            .map_err(|_| Failure::new(USAGE, format!("{EDGE_HUB_LISTEN} is {text:?}; expected ADDRESS:PORT")))?;
+        let address: SocketAddr = text.parse().map_err(|_| {
+            Failure::new(USAGE, format!("{EDGE_HUB_LISTEN} is {text:?}; expected ADDRESS:PORT"))
+        })?;
         settings.listen = Listen::Addresses(vec![address]);
+        if !env.keys().any(|name| name.eq_ignore_ascii_case("StorageFolder")) {
+            // A process has no file system of its own; it is started in its data directory.
+            settings.storage_folder = host::env::current_dir()?;
+        }
     }
     host::logs::init(host::logs::Format::EdgePrio, &settings.log_level)?;
     let shutdown = Shutdown::on_signals()?;

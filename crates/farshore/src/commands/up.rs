@@ -93,13 +93,21 @@ struct Up {
     device: device::FirstDevice,
 }
 
-async fn start(arguments: &Arguments, paths: &Paths, show: &mut Show, clock: &Clock) -> Result<Up, Failure> {
+async fn start(
+    arguments: &Arguments,
+    paths: &Paths,
+    show: &mut Show,
+    clock: &Clock,
+) -> Result<Up, Failure> {
     let host_name = paths::machine_name()?;
     let choice = if arguments.no_docker { EngineChoice::Processes } else { EngineChoice::Any };
     // A configuration for the engine's part alone: the device's own needs the hub's key, and the
     // hub has to know the engine's address.
-    let draft = Config::parse(&Config::minimal(DRAFT_CONNECTION_STRING, Some(&host_name)), &paths.config())?;
-    let engine = engine::choose(choice, &draft, &paths.processes(), vec![paths.root().to_owned()], clock).await?;
+    let draft = Config::parse(
+        &Config::minimal(DRAFT_CONNECTION_STRING, Some(&host_name)),
+        &paths.config(),
+    )?;
+    let engine = engine::choose(choice, &draft, &paths.processes(), paths.secret(), clock).await?;
     show.step("engine", &engine.description);
 
     let hub_stop = Shutdown::new();
@@ -108,11 +116,21 @@ async fn start(arguments: &Arguments, paths: &Paths, show: &mut Show, clock: &Cl
     paths.write_login(&login, &hub)?;
     show.step(
         "hub",
-        &format!("{HUB_HOST_NAME} listens: MQTT port {}, HTTPS port {}", hub.mqtt_port, hub.https_port),
+        &format!(
+            "{HUB_HOST_NAME} listens: MQTT port {}, HTTPS port {}",
+            hub.mqtt_port, hub.https_port
+        ),
     );
 
     let device = device::FirstDevice::ensure(&hub).await?;
-    show.step("device", &format!("{} {}", device.id, if device.is_new { "registered" } else { "is known from an earlier run" }));
+    show.step(
+        "device",
+        &format!(
+            "{} {}",
+            device.id,
+            if device.is_new { "registered" } else { "is known from an earlier run" }
+        ),
+    );
     let listen = ports::edge_hub_listen()?;
     paths.write_config(&device.connection_string(), &host_name)?;
     let config = Config::read(&paths.config())?;
@@ -138,8 +156,17 @@ async fn start(arguments: &Arguments, paths: &Paths, show: &mut Show, clock: &Cl
     Ok(Up { hub, hub_stop, edge: Some(edge), device })
 }
 
-async fn start_hub(paths: &Paths, engine: &Engine, clock: &Clock, stop: &Shutdown) -> Result<RunningHub, HubError> {
-    let mut settings = HubSettings { host_names: vec![HUB_HOST_NAME.to_owned()], data_dir: paths.hub(), ..HubSettings::default() };
+async fn start_hub(
+    paths: &Paths,
+    engine: &Engine,
+    clock: &Clock,
+    stop: &Shutdown,
+) -> Result<RunningHub, HubError> {
+    let mut settings = HubSettings {
+        host_names: vec![HUB_HOST_NAME.to_owned()],
+        data_dir: paths.hub(),
+        ..HubSettings::default()
+    };
     settings.listen.operations = String::new();
     settings.listen.mqtt_port = ports::usual_or_free(ports::MQTT);
     settings.listen.https_port = ports::usual_or_free(ports::HTTPS);
@@ -156,7 +183,9 @@ fn addresses(gateway: Option<IpAddr>) -> Vec<IpAddr> {
 
 fn login(hub: &RunningHub) -> Result<String, Failure> {
     let policy = hub.policies.iter().find(|policy| policy.name == "iothubowner");
-    let policy = policy.ok_or_else(|| Failure::new(FAILED, "the hub has no policy iothubowner; run with --reset to begin anew"))?;
+    let policy = policy.ok_or_else(|| {
+        Failure::new(FAILED, "the hub has no policy iothubowner; run with --reset to begin anew")
+    })?;
     let host_name = match hub.https_port {
         ports::HTTPS => HUB_HOST_NAME.to_owned(),
         port => format!("{HUB_HOST_NAME}:{port}"),
@@ -186,5 +215,4 @@ impl Up {
 }
 
 /// Well formed, and used for nothing.
-const DRAFT_CONNECTION_STRING: &str =
-    "HostName=localhost;DeviceId=draft;SharedAccessKey=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+const DRAFT_CONNECTION_STRING: &str = "HostName=localhost;DeviceId=draft;SharedAccessKey=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";

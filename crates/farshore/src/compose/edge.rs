@@ -47,7 +47,11 @@ pub(crate) struct RunningEdge {
 
 impl RunningEdge {
     /// Starts the daemon, and the agent as soon as the device is provisioned.
-    pub(crate) async fn start(settings: EdgeSettings, engine: Engine, clock: Clock) -> Result<Self, DaemonError> {
+    pub(crate) async fn start(
+        settings: EdgeSettings,
+        engine: Engine,
+        clock: Clock,
+    ) -> Result<Self, DaemonError> {
         let containers = engine.is_containers();
         let gateway = engine.gateway;
         let daemon_settings = DaemonSettings {
@@ -91,7 +95,12 @@ impl RunningEdge {
         };
         let (agent_stop, daemon_stop) = (Shutdown::new(), Shutdown::new());
         let daemon = std::sync::Arc::new(daemon);
-        let agent = tokio::spawn(run_agent(std::sync::Arc::clone(&daemon), agent_settings, clock, agent_stop.clone()));
+        let agent = tokio::spawn(run_agent(
+            std::sync::Arc::clone(&daemon),
+            agent_settings,
+            clock,
+            agent_stop.clone(),
+        ));
         let daemon = tokio::spawn(run_daemon(daemon, daemon_stop.clone()));
         Ok(Self { device, management_socket, agent, daemon, agent_stop, daemon_stop })
     }
@@ -107,7 +116,12 @@ impl RunningEdge {
 }
 
 /// Runs the agent, and anew when somebody asks for its restart.
-async fn run_agent(daemon: std::sync::Arc<Daemon>, settings: AgentSettings, clock: Clock, stop: Shutdown) {
+async fn run_agent(
+    daemon: std::sync::Arc<Daemon>,
+    settings: AgentSettings,
+    clock: Clock,
+    stop: Shutdown,
+) {
     let mut restarts = daemon.agent_restarts();
     while !stop.is_triggered() {
         let Some(generation) = daemon.provisioned(&stop).await else { return };
@@ -172,8 +186,9 @@ fn surroundings(
     }
     let inherited = ["RuntimeLogLevel", "UpstreamProtocol"];
     let agent_env = &settings.config.agent.env;
-    let inherited_env =
-        inherited.iter().filter_map(|name| agent_env.get(*name).map(|value| ((*name).to_owned(), value.clone())));
+    let inherited_env = inherited
+        .iter()
+        .filter_map(|name| agent_env.get(*name).map(|value| ((*name).to_owned(), value.clone())));
     Surroundings {
         hub_host_name: device.hub_host_name.clone(),
         device: device.device.clone(),

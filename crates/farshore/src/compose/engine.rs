@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use containers::image::{ImageConfig, ImageStore};
 use containers::{
-    Builtin, Catalogue, DockerRuntime, DockerSettings, ImageReference, ProcessRuntime, ProcessSettings, RuntimeError,
-    SharedRuntime,
+    Builtin, Catalogue, DockerRuntime, DockerSettings, ImageReference, ProcessRuntime,
+    ProcessSettings, RuntimeError, SharedRuntime,
 };
 use edge_daemon::Config;
 use host::clock::Clock;
@@ -43,8 +43,10 @@ impl Engine {
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The well-known names that they stand in for, with every tag.
 const EDGE_HUB_NAMES: [&str; 2] = ["mcr.microsoft.com/azureiotedge-hub", "farshore-edge-hub"];
-const SENSOR_NAMES: [&str; 2] =
-    ["mcr.microsoft.com/azureiotedge-simulated-temperature-sensor", "farshore-simulated-temperature-sensor"];
+const SENSOR_NAMES: [&str; 2] = [
+    "mcr.microsoft.com/azureiotedge-simulated-temperature-sensor",
+    "farshore-simulated-temperature-sensor",
+];
 /// The user of the sensor's image; it needs no rights.
 const SENSOR_USER: &str = "1000:1000";
 
@@ -73,7 +75,11 @@ pub(crate) async fn choose(
     }
 }
 
-async fn containers(config: &Config, program: &Path, protected_paths: Vec<PathBuf>) -> Result<Engine, RuntimeError> {
+async fn containers(
+    config: &Config,
+    program: &Path,
+    protected_paths: Vec<PathBuf>,
+) -> Result<Engine, RuntimeError> {
     let uri = &config.engine.uri;
     let store = ImageStore::connect(uri).await?;
     let catalogue = catalogue(program)?;
@@ -92,14 +98,20 @@ async fn containers(config: &Config, program: &Path, protected_paths: Vec<PathBu
     let gateway = docker.network_gateway().await?;
     let runtime: SharedRuntime = Arc::new(docker);
     let info = runtime.info().await?;
-    let description = format!("container engine {} at {uri}; modules run as containers", info.version);
-    Ok(Engine { runtime, description, gateway: Some(gateway.unwrap_or(IpAddr::from([172, 17, 0, 1]))) })
+    let description =
+        format!("container engine {} at {uri}; modules run as containers", info.version);
+    Ok(Engine {
+        runtime,
+        description,
+        gateway: Some(gateway.unwrap_or(IpAddr::from([172, 17, 0, 1]))),
+    })
 }
 
 async fn processes(program: &Path, root: &Path, clock: &Clock) -> Result<Engine, RuntimeError> {
     let settings = ProcessSettings::new(root, catalogue(program)?, clock.clone());
     let runtime: SharedRuntime = Arc::new(ProcessRuntime::open(settings).await?);
-    let description = "no container engine; modules run as processes of this user: isolation is off".to_owned();
+    let description =
+        "no container engine; modules run as processes of this user: isolation is off".to_owned();
     Ok(Engine { runtime, description, gateway: None })
 }
 
@@ -125,5 +137,8 @@ fn catalogue(program: &Path) -> Result<Catalogue, RuntimeError> {
 
 fn reference(name: &str) -> Result<ImageReference, RuntimeError> {
     let text = format!("{name}:{VERSION}");
-    text.parse().map_err(|_| RuntimeError::ImageUnavailable { image: text, what: "is no image reference".to_owned() })
+    text.parse().map_err(|_| RuntimeError::ImageUnavailable {
+        image: text,
+        what: "is no image reference".to_owned(),
+    })
 }

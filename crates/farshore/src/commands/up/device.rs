@@ -55,7 +55,10 @@ impl FirstDevice {
             Err(fault) => return Err(fault.into()),
         };
         let keys = device.identity.authentication.keys().ok_or_else(|| {
-            Failure::new(FAILED, format!("device {id} does not use keys; run with --reset to begin anew"))
+            Failure::new(
+                FAILED,
+                format!("device {id} does not use keys; run with --reset to begin anew"),
+            )
         })?;
         Ok(Self { key: keys.primary.clone(), id, is_new, mqtt_port: hub.mqtt_port })
     }
@@ -70,7 +73,12 @@ impl FirstDevice {
     }
 
     /// Applies the manifest, when the device has another one.
-    pub(super) async fn deploy(&self, hub: &RunningHub, content: &Value, show: &mut Show) -> Result<(), Failure> {
+    pub(super) async fn deploy(
+        &self,
+        hub: &RunningHub,
+        content: &Value,
+        show: &mut Show,
+    ) -> Result<(), Failure> {
         let agent = IdentityId::module(self.id.clone(), ModuleId::edge_agent());
         let twin = hub.hub.twin(&agent).await?.twin;
         let wanted = &content["modulesContent"]["$edgeAgent"]["properties.desired"];
@@ -84,14 +92,20 @@ impl FirstDevice {
     }
 
     /// Waits until the device itself reports that its modules run.
-    pub(super) async fn until_running(&self, hub: &RunningHub, show: &mut Show, clock: &Clock) -> Result<(), Failure> {
+    pub(super) async fn until_running(
+        &self,
+        hub: &RunningHub,
+        show: &mut Show,
+        clock: &Clock,
+    ) -> Result<(), Failure> {
         let agent = IdentityId::module(self.id.clone(), ModuleId::edge_agent());
         let mut last = String::new();
         let complain_at = clock.now() + PATIENCE;
         let mut complained = false;
         loop {
             let twin = hub.hub.twin(&agent).await?.twin;
-            let report = Report::read(&Value::Object(twin.reported.properties), twin.desired.version);
+            let report =
+                Report::read(&Value::Object(twin.reported.properties), twin.desired.version);
             if report.text != last {
                 show.waiting("modules", &report.text);
                 last.clone_from(&report.text);
@@ -120,7 +134,8 @@ struct Report {
 
 impl Report {
     fn read(reported: &Value, desired_version: u64) -> Self {
-        let status = |module: &Value| module["runtimeStatus"].as_str().unwrap_or("not started").to_owned();
+        let status =
+            |module: &Value| module["runtimeStatus"].as_str().unwrap_or("not started").to_owned();
         let is_current = reported["lastDesiredVersion"].as_u64() == Some(desired_version);
         let code = reported["lastDesiredStatus"]["code"].as_u64();
         let states = [
@@ -128,7 +143,11 @@ impl Report {
             ("edgeHub", status(&reported["systemModules"]["edgeHub"])),
             (SENSOR, status(&reported["modules"][SENSOR])),
         ];
-        let mut text = states.iter().map(|(name, status)| format!("{name} {status}")).collect::<Vec<_>>().join(", ");
+        let mut text = states
+            .iter()
+            .map(|(name, status)| format!("{name} {status}"))
+            .collect::<Vec<_>>()
+            .join(", ");
         if is_current && code.is_some_and(|code| code != 200) {
             let why = reported["lastDesiredStatus"]["description"].as_str().unwrap_or_default();
             text.push_str(&format!(" ({why})"));
@@ -154,7 +173,11 @@ pub(super) fn manifest(containers: bool, listen: SocketAddr, storage: &Path) -> 
     } else {
         json!({})
     };
-    let hub_env = if containers { json!({"storageFolder": {"value": "/iotedge/storage"}}) } else { json!({}) };
+    let hub_env = if containers {
+        json!({"storageFolder": {"value": "/iotedge/storage"}})
+    } else {
+        json!({})
+    };
     json!({"modulesContent": {
         "$edgeAgent": {"properties.desired": {
             "schemaVersion": "1.1",
@@ -207,7 +230,11 @@ pub(super) fn readers(hub: &RunningHub) -> Result<Vec<EventsReader>, Fault> {
 }
 
 /// Shows telemetry, as it stands in the event log, for ever.
-pub(super) async fn follow(readers: Vec<EventsReader>, device: &FirstDevice, show: &mut Show) -> Result<(), Failure> {
+pub(super) async fn follow(
+    readers: Vec<EventsReader>,
+    device: &FirstDevice,
+    show: &mut Show,
+) -> Result<(), Failure> {
     let mut waiting: FuturesUnordered<_> = readers.into_iter().map(next).collect();
     while let Some((reader, events)) = waiting.next().await {
         for event in events? {

@@ -63,6 +63,18 @@ impl Paths {
         self.root.join("run/mgmt.sock")
     }
 
+    /// What no module may see: keys, stores and sockets.
+    pub(crate) fn secret(&self) -> Vec<PathBuf> {
+        vec![
+            self.hub(),
+            self.edge(),
+            self.processes(),
+            self.root.join("run"),
+            self.config(),
+            self.login(),
+        ]
+    }
+
     /// The host folder of the edge hub's journal; made here, so that the engine does not.
     pub(crate) fn edge_hub_storage(&self) -> Result<PathBuf, FsError> {
         let path = self.root.join("edge-hub");
@@ -73,7 +85,10 @@ impl Paths {
     pub(crate) fn create(&self) -> Result<(), Failure> {
         if fs::exists(&self.root)? && !self.is_ours()? && !fs::list(&self.root)?.is_empty() {
             let root = self.root.display();
-            return Err(Failure::new(USAGE, format!("{root} holds other files; choose an empty directory with --data")));
+            return Err(Failure::new(
+                USAGE,
+                format!("{root} holds other files; choose an empty directory with --data"),
+            ));
         }
         fs::create_dir(&self.root)?;
         fs::write_atomic(&self.root.join(MARK), b"data of `farshore up`\n", 0o644)?;
@@ -88,11 +103,17 @@ impl Paths {
         }
         if !self.is_ours()? {
             let root = self.root.display();
-            return Err(Failure::new(USAGE, format!("{root} was not made by `farshore up`; it is left alone")));
+            return Err(Failure::new(
+                USAGE,
+                format!("{root} was not made by `farshore up`; it is left alone"),
+            ));
         }
         let store = self.hub().join("store/lock");
         if fs::exists(&store)? && fs::lock_exclusive(&store).is_err() {
-            return Err(Failure::new(FAILED, "another `farshore up` uses this data; stop it first"));
+            return Err(Failure::new(
+                FAILED,
+                "another `farshore up` uses this data; stop it first",
+            ));
         }
         fs::remove_dir_all(&self.root)?;
         Ok(())
@@ -103,7 +124,11 @@ impl Paths {
     }
 
     /// The device's configuration; it holds the device's key.
-    pub(crate) fn write_config(&self, connection_string: &str, host_name: &str) -> Result<(), FsError> {
+    pub(crate) fn write_config(
+        &self,
+        connection_string: &str,
+        host_name: &str,
+    ) -> Result<(), FsError> {
         let text = edge_daemon::Config::minimal(connection_string, Some(host_name));
         fs::write_atomic(&self.config(), text.as_bytes(), 0o600)
     }
@@ -129,7 +154,10 @@ pub(crate) fn default_data_dir() -> Result<PathBuf, Failure> {
     }
     match host::env::var("HOME")? {
         Some(home) => Ok(Path::new(&home).join(".local/share/farshore")),
-        None => Err(Failure::new(USAGE, "neither XDG_DATA_HOME nor HOME is set; name a directory with --data")),
+        None => Err(Failure::new(
+            USAGE,
+            "neither XDG_DATA_HOME nor HOME is set; name a directory with --data",
+        )),
     }
 }
 

@@ -22,7 +22,8 @@ pub(crate) struct Show {
 impl Show {
     pub(crate) fn new(paths: &Paths) -> Self {
         let data = paths.root().display().to_string();
-        let show = Self { is_terminal: std::io::stdout().is_terminal(), waits: false, data, shown: 0 };
+        let show =
+            Self { is_terminal: std::io::stdout().is_terminal(), waits: false, data, shown: 0 };
         println!("farshore {} (data in {})", env!("CARGO_PKG_VERSION"), show.data);
         show
     }
@@ -64,7 +65,10 @@ impl Show {
         println!("  farshore monitor                            what arrives at the hub");
         println!("  farshore device create my-device            another device");
         println!("  farshore device connection-string my-device what it connects with");
-        println!("The service connection string is in {}/login.toml, the CA to trust in {}/hub/ca.pem.", self.data, self.data);
+        println!(
+            "The service connection string is in {}/login.toml, the CA to trust in {}/hub/ca.pem.",
+            self.data, self.data
+        );
         if hub.mqtt_port != super::ports::MQTT || hub.https_port != super::ports::HTTPS {
             println!(
                 "The usual ports are taken or not allowed: SDKs with fixed ports cannot connect to MQTT port {}, HTTPS port {}.",
@@ -72,7 +76,10 @@ impl Show {
             );
         }
         println!();
-        println!("Telemetry of {} as it arrives at the hub (Ctrl-C ends everything in order):", device.id);
+        println!(
+            "Telemetry of {} as it arrives at the hub (Ctrl-C ends everything in order):",
+            device.id
+        );
         self.flush();
     }
 
@@ -80,7 +87,11 @@ impl Show {
     pub(super) fn telemetry(&mut self, event: &Event) {
         self.shown += 1;
         let module = event.sender.module.as_ref().map_or("", |module| module.as_str());
-        let body: String = String::from_utf8_lossy(&event.message.body).chars().filter(|c| !c.is_control()).take(200).collect();
+        let body: String = String::from_utf8_lossy(&event.message.body)
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(200)
+            .collect();
         let enqueued = time::round_trip(event.enqueued);
         let enqueued = enqueued.get(11..23).unwrap_or(&enqueued);
         println!("  {enqueued}Z p{} #{:<5} {module} {body}", event.partition, event.sequence);
@@ -96,7 +107,10 @@ impl Show {
 
     /// The end.
     pub(crate) fn ended(&self) {
-        println!("stopped; {} messages were shown. `farshore up` goes on with the same hub and device.", self.shown);
+        println!(
+            "stopped; {} messages were shown. `farshore up` goes on with the same hub and device.",
+            self.shown
+        );
         self.flush();
     }
 
