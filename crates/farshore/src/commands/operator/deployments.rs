@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use manifest::AgentConfig;
 use manifest::content::{TwinReplacement, plan_apply};
-use model::DeviceId;
 use model::twin::Object;
+use model::{DeviceId, ModuleId};
+use serde::Serialize;
 use serde_json::Value;
 
 use super::connection::Connection;
@@ -56,14 +58,37 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     eprintln!(
         "deployment is applied to {device}; see what it makes of it: farshore twin show {device} --module '$edgeAgent'"
     );
-    let modules: Vec<&str> = plan.iter().map(|entry| entry.module.as_str()).collect();
-    arguments.output.list(&modules, || {
-        let mut table = Table::new(["MODULE"]);
-        for module in &modules {
-            table.row([module]);
+    let rows = rows(&plan);
+    arguments.output.list(&rows, || {
+        let mut table = Table::new(["MODULE", "STATUS", "IMAGE"]);
+        for row in &rows {
+            table.row([&row.module, row.status, &row.image]);
         }
         table
     })
+}
+
+/// A module that the device is to have.
+#[derive(Debug, PartialEq, Serialize)]
+struct Row {
+    module: String,
+    status: &'static str,
+    image: String,
+}
+
+/// What the manifest wants to run; a part of a manifest does not tell.
+fn rows(plan: &[TwinReplacement]) -> Vec<Row> {
+    let agent = plan.iter().find(|entry| entry.module == ModuleId::edge_agent());
+    let whole = agent.and_then(|entry| entry.resulting_desired(&Object::new()).ok());
+    let Some(config) = whole.and_then(|whole| AgentConfig::parse(&whole).ok()) else {
+        return Vec::new();
+    };
+    let rows = config.all_modules().map(|(module, config)| Row {
+        module: module.to_string(),
+        status: config.status.as_str(),
+        image: config.image.as_str().to_owned(),
+    });
+    rows.collect()
 }
 
 /// Reads a manifest and says what is wrong with it before anything is sent. A file may hold the
@@ -100,6 +125,19 @@ mod tests {
         let (content, plan) = check(wrapped.as_bytes(), "m.json").unwrap();
         assert_eq!(plan.len(), 1);
         assert!(content.contains_key("modulesContent"));
+    }
+
+    #[test]
+    fn what_will_run_is_told() {
+        let module = r#""modules":{"m1":{"type":"docker","status":"stopped","settings":{"image":"registry/m1:2"}}}"#;
+        let (_, plan) =
+            check(GOOD.replace(r#""modules":{}"#, module).as_bytes(), "m.json").unwrap();
+        let expected =
+            Row { module: "m1".into(), status: "stopped", image: "registry/m1:2".into() };
+        assert_eq!(rows(&plan), [expected]);
+        let part =
+            br#"{"modulesContent":{"$edgeAgent":{"properties.desired.modules.m1":{"a":1}}}}"#;
+        assert_eq!(rows(&check(part, "m.json").unwrap().1), []);
     }
 
     #[test]
