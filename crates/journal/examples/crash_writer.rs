@@ -39,7 +39,9 @@ fn main() {
         ["power-cut", mount_point] => {
             host::disk::shut_filesystem_down(Path::new(mount_point)).unwrap();
         }
-        _ => panic!("usage: crash_writer run JOURNAL LEDGER SEED | check JOURNAL LEDGER | power-cut MOUNT"),
+        _ => panic!(
+            "usage: crash_writer run JOURNAL LEDGER SEED | check JOURNAL LEDGER | power-cut MOUNT"
+        ),
     }
 }
 
@@ -75,7 +77,8 @@ impl Ledger {
         for line in host::fs::read_to_string(path).unwrap().lines() {
             let mut words = line.split(' ');
             let (kind, first, second) = (words.next(), words.next(), words.next());
-            let mut numbers = [first, second].into_iter().flatten().map(|word| word.parse().unwrap());
+            let mut numbers =
+                [first, second].into_iter().flatten().map(|word| word.parse().unwrap());
             match (kind, numbers.next(), numbers.next()) {
                 (Some("ack"), Some(writer), Some(n)) => {
                     let next = ledger.acknowledged.entry(writer).or_default();
@@ -131,7 +134,10 @@ fn check(journal: &Journal, ledger: &Ledger) -> BTreeMap<u64, u64> {
         let trimmed = ledger.trimmed.contains_key(&(writer % STREAMS));
         let found = next_numbers.get(writer).copied();
         let found = if trimmed { found.unwrap_or(*acknowledged) } else { found.unwrap_or(0) };
-        assert!(found >= *acknowledged, "writer {writer}: {found} found, {acknowledged} acknowledged");
+        assert!(
+            found >= *acknowledged,
+            "writer {writer}: {found} found, {acknowledged} acknowledged"
+        );
     }
     eprintln_stats(records, ledger);
     next_numbers
@@ -143,7 +149,11 @@ fn run(dir: &Path, ledger: &Path, seed: u64) {
     let next_numbers = check(&journal, &ledger);
     let say = Arc::new(Mutex::new(std::io::stdout()));
     line(&say, "ready");
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_time()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let mut tasks = Vec::new();
         for writer in 0..WRITERS {
@@ -204,7 +214,12 @@ async fn write(
 }
 
 /// Follows a stream and lets go of what lies a while back.
-async fn consume(journal: Journal, stream: StreamId, number: usize, say: Arc<Mutex<std::io::Stdout>>) {
+async fn consume(
+    journal: Journal,
+    stream: StreamId,
+    number: usize,
+    say: Arc<Mutex<std::io::Stdout>>,
+) {
     let Ok(mut reader) = journal.reader(stream, From::Oldest) else { return };
     let mut trimmed = 0;
     while let Ok(entries) = reader.next_batch(200, 256 << 10).await {
@@ -232,7 +247,8 @@ fn line(say: &Mutex<std::io::Stdout>, line: &str) {
 fn body(writer: u64, n: u64) -> Bytes {
     let length = 24 + (n * 7919 + writer * 104_729) % 1500;
     let mut bytes = format!("{writer} {n} ").into_bytes();
-    let mut mixed = writer.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ n.wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mut mixed =
+        writer.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ n.wrapping_mul(0xbf58_476d_1ce4_e5b9);
     while bytes.len() < length as usize {
         mixed = (mixed ^ (mixed >> 29)).wrapping_mul(0x94d0_49bb_1331_11eb).wrapping_add(1);
         bytes.extend_from_slice(&mixed.to_le_bytes());

@@ -15,7 +15,7 @@
 //!
 //! | at | bytes | field |
 //! |---|---|---|
-//! | 0 | 4 | CRC-32C of all that follows in the header and, but for a group frame, of the body |
+//! | 0 | 4 | CRC-32C of all that follows in the header and, but for a group frame, of the body; exclusive-or the frame's offset in the file, so that a frame written to a wrong place is none |
 //! | 4 | 4 | tag: chance, new for each life of a segment, so that what an earlier life left, or what a sender wrote into a body, is never taken for a frame |
 //! | 8 | 1 | kind |
 //! | 9 | 1 | flags: 1 = relocated by compaction |
@@ -24,7 +24,7 @@
 //! | 16 | 4 | group number, from 1 in each segment, rising |
 //! | 20 | 4 | stream; group frame: how many frames follow |
 //! | 24 | 8 | sequence; group frame: the segment's ordinal; trailer: the footer's offset |
-//! | 32 | 8 | enqueued, microseconds since 1970; group frame: the latest so far |
+//! | 32 | 8 | record: enqueued, microseconds since 1970; group frame: the latest so far; else 0 |
 //!
 //! Kinds: 1 group, 2 record, 3 ledger (what the group before held: stream u32
 //! and next sequence u64, repeated), 4 stream (its name and state, see
@@ -83,22 +83,22 @@ impl Frame {
         FRAME_BYTES + body.next_multiple_of(8)
     }
 
-    /// Appends header, body and padding.
-    pub(crate) fn encode(&self, tag: u32, body: &[u8], out: &mut Vec<u8>) {
+    /// Appends header, body and padding, to be written at `offset`.
+    pub(crate) fn encode(&self, tag: u32, offset: u64, body: &[u8], out: &mut Vec<u8>) {
         debug_assert!(self.kind == KIND_GROUP || self.length as usize == body.len());
         let start = out.len();
         out.extend_from_slice(&self.header(tag));
         out.extend_from_slice(body);
-        let crc = checksum(&out[start + 4..]);
+        let crc = checksum(&out[start + 4..]) ^ offset as u32;
         out[start..start + 4].copy_from_slice(&crc.to_le_bytes());
         out.resize(start + self.span(), 0);
     }
 
     /// Writes this header over the place kept for it (a group frame, whose
     /// length is known last).
-    pub(crate) fn encode_at(&self, tag: u32, place: &mut [u8]) {
+    pub(crate) fn encode_over(&self, tag: u32, offset: u64, place: &mut [u8]) {
         let mut header = self.header(tag);
-        let crc = checksum(&header[4..]);
+        let crc = checksum(&header[4..]) ^ offset as u32;
         header[..4].copy_from_slice(&crc.to_le_bytes());
         place[..FRAME_BYTES].copy_from_slice(&header);
     }
@@ -129,10 +129,10 @@ impl Frame {
         FRAME_BYTES + body
     }
 
-    /// Whether the CRC of this frame, which `bytes` starts with, is right.
-    pub(crate) fn verify(&self, bytes: &[u8]) -> bool {
+    /// Whether the CRC of this frame, which `bytes` from `offset` starts with, is right.
+    pub(crate) fn verify(&self, bytes: &[u8], offset: u64) -> bool {
         let covered = self.covered();
-        bytes.len() >= covered && checksum(&bytes[4..covered]) == u32_at(bytes, 0)
+        bytes.len() >= covered && checksum(&bytes[4..covered]) ^ offset as u32 == u32_at(bytes, 0)
     }
 
     fn header(&self, tag: u32) -> [u8; FRAME_BYTES] {
@@ -232,8 +232,8 @@ pub(crate) struct StreamEntry {
 }
 
 impl StreamEntry {
-    /// Appends a stream frame.
-    pub(crate) fn encode(&self, tag: u32, group: u32, time: i64, out: &mut Vec<u8>) {
+    /// Appends a stream frame, to be written at `offset`.
+    pub(crate) fn encode(&self, tag: u32, group: u32, offset: u64, out: &mut Vec<u8>) {
         let mut body = Vec::with_capacity(32 + self.name.len());
         body.extend_from_slice(&self.next.to_le_bytes());
         body.extend_from_slice(&self.lost.to_le_bytes());
@@ -247,9 +247,9 @@ impl StreamEntry {
             group,
             stream: self.id,
             sequence: self.oldest,
-            time,
+            time: 0,
         };
-        frame.encode(tag, &body, out);
+        frame.encode(tag, offset, &body, out);
     }
 
     pub(crate) fn decode(frame: &Frame, body: &[u8]) -> Option<Self> {

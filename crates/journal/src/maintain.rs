@@ -76,9 +76,8 @@ impl Writer {
     /// becomes empty meanwhile does so by a trim that may not be stored yet.
     fn store_and_free(&mut self) -> bool {
         let active = self.segment.as_ref().map(|segment| segment.header.ordinal);
-        let is_free = |segment: &Segment| {
-            segment.is_empty() && Some(segment.header.ordinal) != active
-        };
+        let is_free =
+            |segment: &Segment| segment.is_empty() && Some(segment.header.ordinal) != active;
         let free: Vec<u64> = {
             let segments = self.shared.segments.lock();
             let free = segments.iter().filter(|segment| is_free(segment));

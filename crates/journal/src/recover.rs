@@ -529,7 +529,8 @@ fn rewrite_tail(segment: &Segment, tail: &mut Scan, torn_to: u64) -> io::Result<
         bytes.resize((first.offset - start) as usize, 0);
         for kept in &tail.tail {
             let frame = Frame { group, ..kept.frame };
-            frame.encode(segment.header.tag, &kept.body, &mut bytes);
+            let offset = start + bytes.len() as u64;
+            frame.encode(segment.header.tag, offset, &kept.body, &mut bytes);
         }
         let head = Frame {
             kind: KIND_GROUP,
@@ -540,7 +541,7 @@ fn rewrite_tail(segment: &Segment, tail: &mut Scan, torn_to: u64) -> io::Result<
             sequence: segment.header.ordinal,
             time: tail.time,
         };
-        head.encode_at(segment.header.tag, &mut bytes);
+        head.encode_over(segment.header.tag, start, &mut bytes);
         tail.end = start + bytes.len() as u64;
     } else {
         tail.end = start;

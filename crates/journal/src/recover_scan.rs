@@ -243,10 +243,12 @@ pub(crate) fn infer_header(file: &DiskFile) -> io::Result<Option<SegmentHeader>>
     while at < capacity {
         let length = (capacity - at).min(SCAN_BYTES as u64) as usize;
         file.read_at(&mut bytes[..length], at)?;
-        for sector in bytes[..length].chunks_exact(SECTOR_BYTES as usize) {
+        for (index, sector) in bytes[..length].chunks_exact(SECTOR_BYTES as usize).enumerate() {
+            let offset = at + index as u64 * SECTOR_BYTES;
             let tag = u32_at(sector, 4);
-            let group = Frame::peek(sector, tag)
-                .filter(|frame| tag != 0 && frame.kind == KIND_GROUP && frame.verify(sector));
+            let group = Frame::peek(sector, tag).filter(|frame| {
+                tag != 0 && frame.kind == KIND_GROUP && frame.verify(sector, offset)
+            });
             // An earlier life of the file may show behind the groups of this one.
             if let Some(group) = group
                 && best.is_none_or(|best| group.sequence > best.ordinal)

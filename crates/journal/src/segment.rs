@@ -186,10 +186,10 @@ impl FooterWriter {
             return Ok(false);
         }
         let mut bytes = Vec::with_capacity(footer.span());
-        footer.encode(tag, &self.body, &mut bytes);
+        footer.encode(tag, offset, &self.body, &mut bytes);
         segment.file.write_at(&bytes, offset)?;
         bytes.clear();
-        trailer.encode(tag, &[], &mut bytes);
+        trailer.encode(tag, trailer_offset, &[], &mut bytes);
         segment.file.write_at(&bytes, trailer_offset)?;
         Ok(true)
     }
@@ -208,7 +208,7 @@ pub(crate) fn read_footer(
     let mut bytes = vec![0; FRAME_BYTES];
     file.read_at(&mut bytes, trailer_offset)?;
     let trailer = match Frame::peek(&bytes, header.tag) {
-        Some(frame) if frame.kind == KIND_TRAILER && frame.verify(&bytes) => frame,
+        Some(frame) if frame.kind == KIND_TRAILER && frame.verify(&bytes, trailer_offset) => frame,
         _ => return Ok(None),
     };
     let offset = trailer.sequence;
@@ -225,7 +225,7 @@ pub(crate) fn read_footer(
     }
     bytes.resize(footer.covered(), 0);
     file.read_at(&mut bytes, offset)?;
-    if !footer.verify(&bytes) {
+    if !footer.verify(&bytes, offset) {
         return Ok(None);
     }
     Ok(decode_footer(&bytes[FRAME_BYTES..]))

@@ -6,6 +6,7 @@ mod basics;
 mod crowd;
 mod damage;
 mod faults;
+mod fixture;
 mod format;
 mod keeping;
 mod model;

@@ -125,7 +125,7 @@ impl<'a> Walker<'a> {
         if frame.group < self.group || !whole {
             return Ok(None);
         }
-        if !frame.verify(self.window.view(at, frame.covered())?) {
+        if !frame.verify(self.window.view(at, frame.covered())?, at) {
             return Ok(None);
         }
         let body = if frame.kind == KIND_GROUP {

@@ -186,7 +186,8 @@ impl Writer {
         let segment = self.room_for(frames, records.len(), reserve)?;
         self.begin_group();
         for entry in &entries {
-            entry.encode(segment.header.tag, self.group, self.time, &mut self.buffer);
+            let offset = self.position + self.buffer.len() as u64;
+            entry.encode(segment.header.tag, self.group, offset, &mut self.buffer);
         }
         let mut sequences = Vec::with_capacity(records.len());
         for record in records {
@@ -225,7 +226,7 @@ impl Writer {
         for (frame, body) in records {
             let offset = self.position + self.buffer.len() as u64;
             let frame = Frame { group: self.group, flags: FLAG_RELOCATED, ..*frame };
-            frame.encode(segment.header.tag, body, &mut self.buffer);
+            frame.encode(segment.header.tag, offset, body, &mut self.buffer);
             match moved.last_mut() {
                 Some((stream, parts))
                     if *stream == frame.stream && parts.last + 1 == frame.sequence =>
@@ -297,8 +298,8 @@ impl Writer {
         // Each record may begin a chunk in the footer, at most.
         let footer_growth = records.min(self.tails.len()) * 64 + records.min(frames / 4096 + 1) * 8;
         let ledger = FRAME_BYTES + self.ledger.len() * 12 + 8;
-        let group = (FRAME_BYTES + ledger + frames + footer_growth + FRAME_BYTES) as u64
-            + 2 * SECTOR_BYTES;
+        let group =
+            (FRAME_BYTES + ledger + frames + footer_growth + FRAME_BYTES) as u64 + 2 * SECTOR_BYTES;
         if let Some(segment) = &self.segment
             && self.fits(group, segment.header.capacity, reserve)
         {
@@ -346,7 +347,7 @@ impl Writer {
         };
         // The tag is the segment's that is being written; there is one here.
         let tag = self.segment.as_ref().map_or(0, |segment| segment.header.tag);
-        frame.encode(tag, &body, &mut self.buffer);
+        frame.encode(tag, self.position + FRAME_BYTES as u64, &body, &mut self.buffer);
     }
 
     fn add_record(&mut self, segment: &Segment, record: &Record) -> u64 {
@@ -370,7 +371,7 @@ impl Writer {
             tail.parts = ChunkParts::start(&frame, offset);
             self.touched.push(record.stream.0);
         }
-        frame.encode(segment.header.tag, &record.body, &mut self.buffer);
+        frame.encode(segment.header.tag, offset, &record.body, &mut self.buffer);
         frame.sequence
     }
 
@@ -386,7 +387,7 @@ impl Writer {
             sequence: segment.header.ordinal,
             time: self.time,
         };
-        frame.encode_at(segment.header.tag, &mut self.buffer[..FRAME_BYTES]);
+        frame.encode_over(segment.header.tag, self.position, &mut self.buffer[..FRAME_BYTES]);
         let padded = self.buffer.len().next_multiple_of(SECTOR_BYTES as usize);
         self.buffer.resize(padded, 0);
     }
@@ -522,7 +523,8 @@ impl Writer {
         encode_start(&header, &mut start);
         start.resize(DATA_START as usize + FRAME_BYTES, 0);
         for tail in &self.tails {
-            tail.stream.entry().encode(header.tag, 1, self.time, &mut start);
+            let offset = start.len() as u64;
+            tail.stream.entry().encode(header.tag, 1, offset, &mut start);
         }
         let group = Frame {
             kind: KIND_GROUP,
@@ -533,7 +535,7 @@ impl Writer {
             sequence: header.ordinal,
             time: self.time,
         };
-        group.encode_at(header.tag, &mut start[DATA_START as usize..]);
+        group.encode_over(header.tag, DATA_START, &mut start[DATA_START as usize..]);
         let end = start.len().next_multiple_of(SECTOR_BYTES as usize);
         start.resize(end, 0);
         debug_assert!(end as u64 <= header.capacity, "the bound on streams keeps entries small");

@@ -287,6 +287,38 @@ fn what_a_sender_writes_into_a_body_is_never_taken_for_a_frame() {
     assert_eq!(sequences, vec![0, 2]);
 }
 
+#[test]
+fn any_mixture_of_damage_is_survived_and_told() {
+    let written = write(700, true);
+    for seed in 0..60 {
+        let mut random = super::model::Random::new(seed);
+        let copy = Written { dir: copy(&written), acknowledged: written.acknowledged.clone() };
+        let segments = small().segment_bytes;
+        let mut hit = 0;
+        for _ in 0..=random.below(4) {
+            let number = random.below(3);
+            let whole = copy.bytes(number);
+            let at = random.below(segments - 8192);
+            let block = at / 4096 * 4096;
+            let bytes = match random.below(5) {
+                0 => vec![whole[at as usize] ^ (1 << random.below(8))],
+                1 => vec![0; 1 + random.below(20_000) as usize],
+                2 => (0..4096).map(|_| random.below(256) as u8).collect(),
+                // Written to a wrong place, of this segment and of another.
+                3 => whole[block as usize..block as usize + 4096].to_vec(),
+                _ => copy.bytes((number + 1) % 3)[block as usize..block as usize + 4096].to_vec(),
+            };
+            let at =
+                if bytes.len() == 4096 { random.below(segments / 4096 - 2) * 4096 } else { at };
+            let length = bytes.len().min((segments - at) as usize);
+            copy.put(number, at, &bytes[..length]);
+            hit += length as u64 / 100 + 20;
+        }
+        let (missing, _) = copy.missing(small());
+        assert!(missing.len() as u64 <= hit, "seed {seed} cost {} of {hit}", missing.len());
+    }
+}
+
 fn copy(written: &Written) -> tempfile::TempDir {
     let copy = tempfile::tempdir().expect("a directory");
     for entry in std::fs::read_dir(written.dir.path()).expect("a directory") {

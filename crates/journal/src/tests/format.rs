@@ -25,14 +25,15 @@ fn a_record_frame() {
         time: 1_780_000_000_000_000,
     };
     let mut bytes = Vec::new();
-    frame.encode(0xaabb_ccdd, b"hello", &mut bytes);
+    frame.encode(0xaabb_ccdd, 0x2000, b"hello", &mut bytes);
     let expected = "\
-43 ec ea 73 dd cc bb aa 02 00 00 00 05 00 00 00
+43 cc ea 73 dd cc bb aa 02 00 00 00 05 00 00 00
 03 00 00 00 02 00 00 00 08 07 06 05 04 03 02 01
 00 40 b3 8b e6 52 06 00 68 65 6c 6c 6f 00 00 00";
     assert_eq!(hex(&bytes), expected);
     assert_eq!(Frame::peek(&bytes, 0xaabb_ccdd), Some(frame));
-    assert!(frame.verify(&bytes));
+    assert!(frame.verify(&bytes, 0x2000));
+    assert!(!frame.verify(&bytes, 0x2008), "at a wrong place");
     assert_eq!(Frame::peek(&bytes, 0xaabb_ccde), None, "another life of the segment");
 }
 
@@ -48,13 +49,13 @@ fn every_flipped_bit_of_a_frame_is_noticed() {
         time: 1,
     };
     let mut bytes = Vec::new();
-    frame.encode(7, &[0x5a; 300], &mut bytes);
+    frame.encode(7, 0, &[0x5a; 300], &mut bytes);
     let covered = frame.covered();
     for bit in 0..covered * 8 {
         let mut flipped = bytes.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
         let found = Frame::peek(&flipped, 7);
-        assert!(!found.is_some_and(|frame| frame.verify(&flipped)), "bit {bit}");
+        assert!(!found.is_some_and(|frame| frame.verify(&flipped, 0)), "bit {bit}");
     }
 }
 
@@ -70,8 +71,8 @@ fn a_group_frame_is_verified_without_its_frames() {
         time: 1,
     };
     let mut place = [0; 40];
-    frame.encode_at(7, &mut place);
-    assert!(frame.verify(&place));
+    frame.encode_over(7, 0, &mut place);
+    assert!(frame.verify(&place, 0));
     assert_eq!(frame.span(), 40);
 }
 
@@ -126,9 +127,9 @@ fn a_stream_entry() {
         name: "telemetry/0".to_owned(),
     };
     let mut bytes = Vec::new();
-    entry.encode(9, 1, 77, &mut bytes);
+    entry.encode(9, 1, 512, &mut bytes);
     let frame = Frame::peek(&bytes, 9).expect("a frame");
-    assert!(frame.verify(&bytes));
+    assert!(frame.verify(&bytes, 512));
     assert_eq!(StreamEntry::decode(&frame, &bytes[40..frame.covered()]), Some(entry));
     assert_eq!(StreamEntry::decode(&frame, &bytes[40..60]), None);
 }
