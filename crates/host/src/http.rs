@@ -107,8 +107,9 @@ pub enum BodyError {
     Broken(#[source] Box<dyn StdError + Send + Sync>),
 }
 
-/// Reads a whole body of at most `bytes_max` within `limit`. A `Content-Length`
-/// beyond that is refused before anything is read.
+/// Reads a whole body of at most `bytes_max` within `limit`. What is longer is refused, but a bounded
+/// rest is read and dropped first: a client that is still sending would otherwise see a broken
+/// connection instead of the answer.
 pub async fn read_body<B>(
     body: B,
     bytes_max: usize,
@@ -118,19 +119,43 @@ where
     B: Body<Data = bytes::Bytes>,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
+    let mut body = pin!(body);
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    if announced > bytes_max {
-        return Err(BodyError::TooLarge { bytes_max });
-    }
-    match tokio::time::timeout(limit, Limited::new(body, bytes_max).collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-            Err(BodyError::TooLarge { bytes_max })
+    let read = async {
+        let mut read = bytes::BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| BodyError::Broken(error.into()))?;
+            let Ok(data) = frame.into_data() else { continue };
+            if announced > bytes_max || read.len() + data.len() > bytes_max {
+                return Err(BodyError::TooLarge { bytes_max });
+            }
+            read.extend_from_slice(&data);
         }
-        Ok(Err(error)) => Err(BodyError::Broken(error)),
+        Ok(read.freeze())
+    };
+    let outcome = match tokio::time::timeout(limit, read).await {
+        Ok(outcome) => outcome,
         Err(_) => Err(BodyError::Deadline { limit }),
+    };
+    if matches!(outcome, Err(BodyError::TooLarge { .. })) {
+        let mut dropped = 0;
+        let rest = async {
+            while dropped < DISCARD_BYTES_MAX
+                && let Some(Ok(frame)) = body.frame().await
+            {
+                dropped += frame.data_ref().map_or(0, bytes::Bytes::len);
+            }
+        };
+        // Whoever sends more, or slower, has to live with a broken connection.
+        let _ = tokio::time::timeout(DISCARD_DEADLINE, rest).await;
     }
+    outcome
 }
+
+/// How much of a body that is refused is read and dropped.
+const DISCARD_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// For how long.
+const DISCARD_DEADLINE: Duration = Duration::from_secs(2);
 
 /// A whole body, for small answers.
 pub fn full(bytes: impl Into<bytes::Bytes>) -> Full<bytes::Bytes> {

@@ -37,7 +37,7 @@ use std::time::Duration;
 use host::fs::FileLock;
 use host::metrics::{Counter, Metrics};
 
-pub use open::open;
+pub use open::{open, read_policies};
 
 /// What an embedded store is told when it is opened.
 #[derive(Debug, Clone)]

@@ -25,6 +25,9 @@ pub(crate) struct Arguments {
     /// Check the settings file and stop
     #[arg(long)]
     check: bool,
+    /// Print the service connection string (policy iothubowner) of this hub and stop; it is a secret
+    #[arg(long)]
+    print_login: bool,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
@@ -36,6 +39,11 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         .map_err(|error| Failure::new(USAGE, Failure::from(error).message().unwrap_or_default()))?;
     if arguments.check {
         println!("the settings are good");
+        return Ok(());
+    }
+    if arguments.print_login {
+        let login = crate::compose::hub::login(&settings)?;
+        println!("{login}");
         return Ok(());
     }
     let logs = host::logs::init(settings.log.format()?, &settings.log.level)?;

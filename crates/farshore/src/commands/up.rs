@@ -13,9 +13,8 @@ use std::time::Duration;
 use edge_daemon::{AtEnd, Config, HubDial};
 use host::clock::Clock;
 use host::signals::Shutdown;
-use iot_proto::connection_string::{ServiceConnectionString, SharedKey};
 
-use super::{FAILED, Failure};
+use super::Failure;
 use crate::compose::edge::{EdgeSettings, RunningEdge};
 use crate::compose::engine::{self, Engine, EngineChoice};
 use crate::compose::hub::{HubError, RunningHub};
@@ -112,8 +111,7 @@ async fn start(
 
     let hub_stop = Shutdown::new();
     let hub = start_hub(paths, &engine, clock, &hub_stop).await?;
-    let login = login(&hub)?;
-    paths.write_login(&login, &hub)?;
+    paths.write_login(&hub.login()?.to_string(), &hub)?;
     show.step(
         "hub",
         &format!(
@@ -179,19 +177,6 @@ fn addresses(gateway: Option<IpAddr>) -> Vec<IpAddr> {
     let mut addresses = HubSettings::default().listen.addresses;
     addresses.extend(gateway);
     addresses
-}
-
-fn login(hub: &RunningHub) -> Result<String, Failure> {
-    let policy = hub.policies.iter().find(|policy| policy.name == "iothubowner");
-    let policy = policy.ok_or_else(|| {
-        Failure::new(FAILED, "the hub has no policy iothubowner; run with --reset to begin anew")
-    })?;
-    let host_name = match hub.https_port {
-        ports::HTTPS => HUB_HOST_NAME.to_owned(),
-        port => format!("{HUB_HOST_NAME}:{port}"),
-    };
-    let (policy, key) = (policy.name.clone(), SharedKey::new(policy.keys.primary.clone()));
-    Ok(ServiceConnectionString { host_name, policy, key }.to_string())
 }
 
 impl Up {

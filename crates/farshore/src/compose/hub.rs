@@ -10,6 +10,7 @@ use host::net::{self, NetError, TcpListener};
 use host::signals::Shutdown;
 use host::tls::{ServerTls, TlsError};
 use hub::Hub;
+use iot_proto::connection_string::{ServiceConnectionString, SharedKey};
 use store::policies::Policy;
 use store::{StoreError, Stores, embedded};
 use tokio::task::JoinSet;
@@ -38,6 +39,10 @@ pub(crate) enum HubError {
     Open(#[from] embedded::OpenError),
     #[error("cannot prepare the store")]
     Store(#[from] StoreError),
+    #[error("there is no hub in {path}; start `farshore hub` once, or name its data directory with --data")]
+    NoHub { path: String },
+    #[error("the hub has no shared access policy iothubowner; start it once, or restore it from a backup")]
+    NoOwner,
     #[error("cannot listen on {address} ({purpose}): {hint}")]
     Listen {
         address: SocketAddr,
@@ -178,6 +183,11 @@ impl RunningHub {
         ));
     }
 
+    /// What operators log in with.
+    pub(crate) fn login(&self) -> Result<ServiceConnectionString, HubError> {
+        owner(&self.policies, &self.settings.host_names[0], self.https_port)
+    }
+
     /// The settings it runs with.
     pub(crate) fn settings(&self) -> &HubSettings {
         &self.settings
@@ -195,6 +205,32 @@ impl RunningHub {
         while self.tasks.join_next().await.is_some() {}
     }
 }
+
+/// The service connection string of a hub that runs or not.
+pub(crate) fn login(settings: &HubSettings) -> Result<ServiceConnectionString, HubError> {
+    let dir = &settings.data_dir;
+    if !host::fs::exists(&dir.join("store/hub.db")).unwrap_or(false) {
+        return Err(HubError::NoHub { path: dir.display().to_string() });
+    }
+    let master = certificates::master_key(dir)?;
+    let policies = embedded::read_policies(&dir.join("store"), master)?;
+    owner(&policies, &settings.host_names[0], settings.listen.https_port)
+}
+
+fn owner(policies: &[Policy], host_name: &str, https_port: u16) -> Result<ServiceConnectionString, HubError> {
+    let policy = policies.iter().find(|policy| policy.name == OWNER).ok_or(HubError::NoOwner)?;
+    let host_name = match https_port {
+        HTTPS_PORT => host_name.to_owned(),
+        port => format!("{host_name}:{port}"),
+    };
+    let (policy, key) = (policy.name.clone(), SharedKey::new(policy.keys.primary.clone()));
+    Ok(ServiceConnectionString { host_name, policy, key })
+}
+
+/// The policy that may do everything.
+const OWNER: &str = "iothubowner";
+/// What a host name without a port means.
+const HTTPS_PORT: u16 = 443;
 
 /// Sockets that are bound, before anybody is served.
 struct Sockets {

@@ -17,6 +17,7 @@ use super::{
     policies, readers, signals, sqlite, writer,
 };
 use crate::Stores;
+use crate::policies::Policy;
 
 /// Opens the data directory, which is created if need be, and owns it until the last of the
 /// stores is dropped. Blocks: for the start of a program.
@@ -28,6 +29,16 @@ pub fn open(
 ) -> Result<(Stores, OpenReport), OpenError> {
     let (embedded, report) = open_embedded(directory, settings, master, clock)?;
     Ok((stores(&embedded), report))
+}
+
+/// The shared access policies of a data directory, whether a hub owns it now or not: for tools on the
+/// hub's own machine that hold its master key.
+pub fn read_policies(directory: &Path, master: MasterKey) -> Result<Vec<Policy>, OpenError> {
+    let database = |source| OpenError::Database { directory: directory.to_owned(), source };
+    let stored = |source| OpenError::Stored { directory: directory.to_owned(), source };
+    let connection = sqlite::open_reader(&directory.join("hub.db")).map_err(database)?;
+    let sealer = Sealer::new(master, &connection, directory)?;
+    policies::read(&connection, &sealer).map_err(stored)
 }
 
 /// The same, as what stands behind the traits.

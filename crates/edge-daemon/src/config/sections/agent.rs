@@ -49,6 +49,9 @@ fn environment(section: Section<'_, '_>) -> BTreeMap<String, String> {
         found.key = format!("{path}{}", found.key);
         let name = found.key.get(path.len()..).unwrap_or_default().to_owned();
         match found.value.as_str() {
+            Some(value) if name == "UpstreamProtocol" && !value.eq_ignore_ascii_case("Mqtt") => {
+                wrong.push((found, "is not served yet; write \"Mqtt\" or remove it"));
+            }
             Some(value) if is_variable(&name) && !value.contains('\0') => {
                 env.insert(name, value.to_owned());
             }
