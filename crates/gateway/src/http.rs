@@ -9,8 +9,6 @@ mod authorize;
 mod events;
 mod resources;
 
-#[cfg(test)]
-mod tests;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

