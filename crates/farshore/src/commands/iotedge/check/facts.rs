@@ -94,10 +94,8 @@ impl Facts {
         let modules = &self.daemon.as_ref().ok()?.modules;
         // The agent is part of the daemon, whatever the others are.
         let mut others = modules.iter().filter(|module| module.name != "edgeAgent").peekable();
-        match others.peek() {
-            Some(_) => Some(others.all(|module| !module.config.settings.contains_key("imageHash"))),
-            None => None,
-        }
+        others.peek()?;
+        Some(others.all(|module| !module.config.settings.contains_key("imageHash")))
     }
 
     /// A module as the daemon shows it.

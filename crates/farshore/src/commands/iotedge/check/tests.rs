@@ -244,7 +244,7 @@ fn storage_is_on_the_host_when_a_mount_covers_it() {
     });
     assert_eq!(kind(&none), "ignored");
     let down = check("edge-hub-storage-mounted-from-host", |facts| {
-        facts.daemon = Err(vec!["down".into()])
+        facts.daemon = Err(vec!["down".into()]);
     });
     assert_eq!(down, Outcome::Skipped("connect-management-uri"));
 }
