@@ -80,7 +80,7 @@ where
 fn handshake_failed(peer: SocketAddr, error: &io::Error) {
     match error.kind() {
         io::ErrorKind::InvalidData => {
-            tracing::warn!(%peer, %error, "tls handshake failed; does the client trust this server's CA?")
+            tracing::warn!(%peer, %error, "tls handshake failed; does the client trust this server's CA?");
         }
         _ => tracing::debug!(%peer, %error, "tls handshake failed"),
     }

@@ -77,8 +77,9 @@ impl<B: DeviceBackend + Identities> Head<B> {
             tracing::debug!(%peer, "connection ended before CONNECT");
             return;
         };
-        if let Some(connection) = self.let_in(wire, *connect, peer).await {
-            connection.run().await;
+        // In boxes of their own: the handshake's memory is given back when it is over.
+        if let Some(connection) = Box::pin(self.let_in(wire, *connect, peer)).await {
+            Box::pin(connection.run()).await;
         }
     }
 }

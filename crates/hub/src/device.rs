@@ -17,9 +17,14 @@ use link::Link;
 impl DeviceBackend for Hub {
     type Link = Link;
 
-    async fn open(&self, open: Open, session: DeviceSession) -> Result<(Arc<Link>, Opened), OpenError> {
+    async fn open(
+        &self,
+        open: Open,
+        session: DeviceSession,
+    ) -> Result<(Arc<Link>, Opened), OpenError> {
         let id = open.principal.identity.clone();
-        let later = |error| OpenError::Later(fault(error, FaultKind::DeviceNotFound, &id).to_string());
+        let later =
+            |error| OpenError::Later(fault(error, FaultKind::DeviceNotFound, &id).to_string());
         let sessions = &self.stores().sessions;
         let stored = if open.clean_session {
             sessions.clear(&id).await.map_err(later)?;
@@ -33,7 +38,9 @@ impl DeviceBackend for Hub {
         let link = Arc::new(Link::new(self.clone(), open, session.clone(), epoch));
         if self.inner.sessions.insert(&id, &session, &link, self.inner.clock.now()).is_err() {
             let _ = self.stores().presence.release(&id, epoch, self.now()).await;
-            return Err(OpenError::Later("two connections fight for this identity; stop one of them".into()));
+            return Err(OpenError::Later(
+                "two connections fight for this identity; stop one of them".into(),
+            ));
         }
         if let Some(model_id) = model_id {
             self.announce_model(&id, model_id).await;
@@ -53,7 +60,8 @@ impl DeviceBackend for Hub {
 impl Hub {
     /// The model id of the newest connection stands in the twin; a failure costs nothing else.
     async fn announce_model(&self, id: &model::IdentityId, model_id: String) {
-        let write = TwinWrite { id: id.clone(), mutation: Mutation::ModelId(model_id), now: self.now() };
+        let write =
+            TwinWrite { id: id.clone(), mutation: Mutation::ModelId(model_id), now: self.now() };
         if let Some(Err(error)) = self.stores().twins.write(vec![write]).await.into_iter().next() {
             tracing::warn!(%id, error = %host::logs::chain(&error), "cannot store the announced model id");
         }

@@ -98,9 +98,10 @@ fn fault(error: StoreError, not_found: FaultKind, what: &dyn std::fmt::Display) 
             };
             Fault::new(kind, format!("{what} is already registered"))
         }
-        StoreError::Precondition => {
-            Fault::new(FaultKind::PreconditionFailed, format!("{what} has changed; read it again and retry"))
-        }
+        StoreError::Precondition => Fault::new(
+            FaultKind::PreconditionFailed,
+            format!("{what} has changed; read it again and retry"),
+        ),
         StoreError::Twin(error) => Fault::argument(error.to_string()),
         error => {
             tracing::error!(error = %host::logs::chain(&error), %what, "store operation failed");

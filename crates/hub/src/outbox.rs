@@ -29,7 +29,11 @@ impl Hub {
                 Ok(true) => {}
                 Ok(false) => {
                     // Renewed before it runs out, even when nothing happens.
-                    let _ = self.inner.clock.timeout(LEASE_LASTS / 3, self.stores().outbox.wait()).await;
+                    let _ = self
+                        .inner
+                        .clock
+                        .timeout(LEASE_LASTS / 3, self.stores().outbox.wait())
+                        .await;
                 }
                 Err(error) => {
                     tracing::warn!(error = %host::logs::chain(&error), "cannot move events from the outbox");
@@ -51,13 +55,16 @@ impl Hub {
         };
         let partitions = stores.events.partitions();
         let hub_name = &self.inner.settings.host_names[0];
-        let batch = events.iter().map(|(_, event)| self.stored(event, partitions, hub_name)).collect();
+        let batch =
+            events.iter().map(|(_, event)| self.stored(event, partitions, hub_name)).collect();
         let unavailable = |error: journal::AppendError| StoreError::Unavailable(error.to_string());
         match stores.events.append(batch) {
             Ok(receipt) => receipt.wait().await.map_err(unavailable)?,
             // It will never fit; without it the others can go on. The limits of twins keep events
             // far below a record's, so this is a mistake of ours.
-            Err(journal::AppendError::RecordTooLarge { .. }) => return self.move_one_by_one(events).await,
+            Err(journal::AppendError::RecordTooLarge { .. }) => {
+                return self.move_one_by_one(events).await;
+            }
             Err(error) => return Err(unavailable(error)),
         }
         stores.outbox.remove_through(*last).await?;
@@ -66,11 +73,17 @@ impl Hub {
 
     async fn move_one_by_one(&self, events: Vec<(u64, HubEvent)>) -> Result<bool, StoreError> {
         let stores = self.stores();
-        let (partitions, hub_name) = (stores.events.partitions(), &self.inner.settings.host_names[0]);
+        let (partitions, hub_name) =
+            (stores.events.partitions(), &self.inner.settings.host_names[0]);
         for (number, event) in events {
             match stores.events.append(vec![self.stored(&event, partitions, hub_name)]) {
-                Ok(receipt) => receipt.wait().await.map_err(|error| StoreError::Unavailable(error.to_string()))?,
-                Err(error) => tracing::error!(subject = %event.subject, %error, "event is left out of the log"),
+                Ok(receipt) => receipt
+                    .wait()
+                    .await
+                    .map_err(|error| StoreError::Unavailable(error.to_string()))?,
+                Err(error) => {
+                    tracing::error!(subject = %event.subject, %error, "event is left out of the log")
+                }
             }
             stores.outbox.remove_through(number).await?;
         }
@@ -83,8 +96,13 @@ impl Hub {
             HubEventKind::IdentityCreated | HubEventKind::IdentityDeleted => Source::Lifecycle,
             HubEventKind::TwinUpdated | HubEventKind::TwinReplaced => Source::TwinChange,
         };
-        let body =
-            event_format::encode_parts(source, &event.subject, &event.generation, AuthMethod::Hub, &message);
+        let body = event_format::encode_parts(
+            source,
+            &event.subject,
+            &event.generation,
+            AuthMethod::Hub,
+            &message,
+        );
         let partition = routing::partition(&event.subject.device, partitions);
         NewEvent { partition, enqueued: self.now(), body }
     }
@@ -94,10 +112,18 @@ impl Hub {
 fn message(event: &HubEvent, hub_name: &str) -> Message {
     let is_module = event.subject.module.is_some();
     let (operation, schema) = match (event.kind, is_module) {
-        (HubEventKind::IdentityCreated, false) => ("createDeviceIdentity", "deviceLifecycleNotification"),
-        (HubEventKind::IdentityCreated, true) => ("createModuleIdentity", "moduleLifecycleNotification"),
-        (HubEventKind::IdentityDeleted, false) => ("deleteDeviceIdentity", "deviceLifecycleNotification"),
-        (HubEventKind::IdentityDeleted, true) => ("deleteModuleIdentity", "moduleLifecycleNotification"),
+        (HubEventKind::IdentityCreated, false) => {
+            ("createDeviceIdentity", "deviceLifecycleNotification")
+        }
+        (HubEventKind::IdentityCreated, true) => {
+            ("createModuleIdentity", "moduleLifecycleNotification")
+        }
+        (HubEventKind::IdentityDeleted, false) => {
+            ("deleteDeviceIdentity", "deviceLifecycleNotification")
+        }
+        (HubEventKind::IdentityDeleted, true) => {
+            ("deleteModuleIdentity", "moduleLifecycleNotification")
+        }
         (HubEventKind::TwinUpdated, _) => ("updateTwin", "twinChangeNotification"),
         (HubEventKind::TwinReplaced, _) => ("replaceTwin", "twinChangeNotification"),
     };
@@ -126,7 +152,8 @@ pub(crate) fn lifecycle(
     time: jiff::Timestamp,
 ) -> HubEvent {
     let subject = model::IdentityId { device: device.clone(), module: module.cloned() };
-    let section = serde_json::json!({"$metadata": {"$lastUpdated": "0001-01-01T00:00:00Z"}, "$version": 1});
+    let section =
+        serde_json::json!({"$metadata": {"$lastUpdated": "0001-01-01T00:00:00Z"}, "$version": 1});
     let mut body = serde_json::json!({"deviceId": device.as_str()});
     if let (Some(module), Value::Object(body)) = (module, &mut body) {
         body.insert("moduleId".into(), module.as_str().into());

@@ -28,7 +28,12 @@ impl RegistryBackend for Hub {
         self.list_devices(limit).await
     }
 
-    async fn put_device(&self, id: &DeviceId, device: DeviceWrite, precondition: Precondition) -> Result<Device, Fault> {
+    async fn put_device(
+        &self,
+        id: &DeviceId,
+        device: DeviceWrite,
+        precondition: Precondition,
+    ) -> Result<Device, Fault> {
         self.write_device(id, device, precondition).await
     }
 
@@ -44,11 +49,20 @@ impl RegistryBackend for Hub {
         self.list_modules(device).await
     }
 
-    async fn put_module(&self, id: &IdentityId, module: ModuleWrite, precondition: Precondition) -> Result<Module, Fault> {
+    async fn put_module(
+        &self,
+        id: &IdentityId,
+        module: ModuleWrite,
+        precondition: Precondition,
+    ) -> Result<Module, Fault> {
         self.write_module(id, module, precondition).await
     }
 
-    async fn delete_module(&self, id: &IdentityId, precondition: Precondition) -> Result<(), Fault> {
+    async fn delete_module(
+        &self,
+        id: &IdentityId,
+        precondition: Precondition,
+    ) -> Result<(), Fault> {
         self.remove_module(id, precondition).await
     }
 
@@ -67,7 +81,11 @@ impl RegistryBackend for Hub {
         self.scope_page(edge, page_size, continuation).await
     }
 
-    async fn scope_identity(&self, edge: &DeviceId, target: &IdentityId) -> Result<ScopePage, Fault> {
+    async fn scope_identity(
+        &self,
+        edge: &DeviceId,
+        target: &IdentityId,
+    ) -> Result<ScopePage, Fault> {
         self.scope_one(edge, target).await
     }
 }
@@ -85,7 +103,8 @@ impl Hub {
 
     async fn with_device_facts(&self, identity: DeviceIdentity) -> Result<Device, Fault> {
         let activity = self.activity(&IdentityId::device(identity.id.clone())).await?;
-        let pending = self.stores().cloud_to_device.pending(&identity.id).await.map_err(unavailable)?;
+        let pending =
+            self.stores().cloud_to_device.pending(&identity.id).await.map_err(unavailable)?;
         Ok(Device { identity, activity, cloud_to_device_count: pending })
     }
 

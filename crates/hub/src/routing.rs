@@ -18,10 +18,20 @@ pub(crate) fn partition(device: &DeviceId, partitions: u32) -> u32 {
 }
 
 /// A telemetry message as it is stored.
-pub(crate) fn telemetry(principal: &Principal, partition: u32, message: &Message, enqueued: Timestamp) -> NewEvent {
+pub(crate) fn telemetry(
+    principal: &Principal,
+    partition: u32,
+    message: &Message,
+    enqueued: Timestamp,
+) -> NewEvent {
     let auth = stored_auth(principal.method);
-    let body =
-        event_format::encode_parts(Source::Telemetry, &principal.identity, &principal.generation, auth, message);
+    let body = event_format::encode_parts(
+        Source::Telemetry,
+        &principal.identity,
+        &principal.generation,
+        auth,
+        message,
+    );
     NewEvent { partition, enqueued, body }
 }
 
@@ -42,7 +52,11 @@ mod tests {
     fn partitions_of_known_devices_never_move() {
         for (device, of_four, of_32) in [("dev1", 3, 23), ("edge1", 3, 23), ("a", 0, 12)] {
             let device: DeviceId = device.parse().unwrap();
-            assert_eq!((partition(&device, 4), partition(&device, 32)), (of_four, of_32), "{device}");
+            assert_eq!(
+                (partition(&device, 4), partition(&device, 32)),
+                (of_four, of_32),
+                "{device}"
+            );
         }
     }
 }

@@ -77,7 +77,12 @@ impl Sessions {
         }
     }
 
-    pub(crate) fn set_subscriptions(&self, id: &IdentityId, session: &DeviceSession, subscriptions: Subscriptions) {
+    pub(crate) fn set_subscriptions(
+        &self,
+        id: &IdentityId,
+        session: &DeviceSession,
+        subscriptions: Subscriptions,
+    ) {
         let listens = subscriptions.methods;
         if let Some(entry) = self.live.lock().get_mut(id)
             && entry.session.is_same(session)
@@ -119,7 +124,12 @@ impl Sessions {
     }
 
     /// Hands something to a session that listens for it; whether it was taken.
-    fn send(&self, id: &IdentityId, listens: fn(&Subscriptions) -> bool, downlink: Downlink) -> bool {
+    fn send(
+        &self,
+        id: &IdentityId,
+        listens: fn(&Subscriptions) -> bool,
+        downlink: Downlink,
+    ) -> bool {
         match self.live.lock().get(id) {
             Some(entry) if listens(&entry.subscriptions) => entry.session.send(downlink).is_ok(),
             _ => false,

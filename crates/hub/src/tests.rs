@@ -74,8 +74,12 @@ impl Bench {
     async fn connect_with(&self, id: &str, clean_session: bool) -> Result<Connected, OpenError> {
         let identity: IdentityId = id.parse().unwrap();
         let generation = self.hub.credential(&identity).await.unwrap().unwrap().generation;
-        let principal =
-            Principal { identity, generation, method: AuthMethod::DeviceSas, expires: Timestamp::MAX };
+        let principal = Principal {
+            identity,
+            generation,
+            method: AuthMethod::DeviceSas,
+            expires: Timestamp::MAX,
+        };
         let (session, end) = DeviceSession::new(64);
         let open = Open { principal, model_id: None, client_type: None, clean_session };
         let (link, opened) = self.hub.open(open, session).await?;
@@ -134,9 +138,14 @@ async fn a_device_is_created_once_and_changed_by_its_version() {
     assert_eq!(again.kind, FaultKind::DeviceAlreadyExists);
 
     let disabled = DeviceWrite { status: Some(Status::Disabled), ..DeviceWrite::default() };
-    let changed = put(disabled.clone(), Precondition::Matches(created.identity.etag)).await.unwrap();
+    let changed =
+        put(disabled.clone(), Precondition::Matches(created.identity.etag)).await.unwrap();
     assert_eq!(changed.identity.status, Status::Disabled);
-    assert_eq!(changed.identity.authentication.keys(), Some(&keys), "a status change keeps the keys");
+    assert_eq!(
+        changed.identity.authentication.keys(),
+        Some(&keys),
+        "a status change keeps the keys"
+    );
     let stale = put(disabled, Precondition::Matches(created.identity.etag)).await.unwrap_err();
     assert_eq!(stale.kind, FaultKind::PreconditionFailed);
     let wrong = put(edge(), Precondition::Exists).await.unwrap_err();
@@ -155,7 +164,10 @@ async fn an_edge_device_has_a_scope_its_modules_and_its_leaves() {
     let scope = edge1.scope.clone().unwrap();
     let leaf = DeviceWrite { parent_scopes: Some(vec![scope.clone()]), ..DeviceWrite::default() };
     let leaf = bench.create("leaf", leaf).await.identity;
-    assert_eq!((leaf.scope.as_deref(), leaf.parent_scopes.as_slice()), (Some(&*scope), &[scope.clone()][..]));
+    assert_eq!(
+        (leaf.scope.as_deref(), leaf.parent_scopes.as_slice()),
+        (Some(&*scope), &[scope.clone()][..])
+    );
     bench.create("stranger", DeviceWrite::default()).await;
 
     let mut seen = Vec::new();
@@ -172,9 +184,11 @@ async fn an_edge_device_has_a_scope_its_modules_and_its_leaves() {
     seen.sort();
     seen.dedup();
     assert_eq!(seen, ["edge1", "edge1/$edgeAgent", "edge1/$edgeHub", "leaf"]);
-    let foreign = bench.hub.scope_identity(&edge1.id, &"stranger".parse().unwrap()).await.unwrap_err();
+    let foreign =
+        bench.hub.scope_identity(&edge1.id, &"stranger".parse().unwrap()).await.unwrap_err();
     assert_eq!(foreign.kind, FaultKind::IotHubUnauthorizedAccess);
-    let bad = DeviceWrite { scope: Some("ms-azure-iot-edge://edge1-1".into()), ..DeviceWrite::default() };
+    let bad =
+        DeviceWrite { scope: Some("ms-azure-iot-edge://edge1-1".into()), ..DeviceWrite::default() };
     let bad = bench.hub.put_device(&device("x"), bad, Precondition::Absent).await.unwrap_err();
     assert_eq!(bad.kind, FaultKind::InvalidDeviceScope);
 }
@@ -220,7 +234,8 @@ async fn desired_changes_reach_the_listener_in_version_order() {
             other => panic!("{other:?}"),
         }
     }
-    let version = connected.link.report(json!({"a": 1}).as_object().unwrap().clone(), None).await.unwrap();
+    let version =
+        connected.link.report(json!({"a": 1}).as_object().unwrap().clone(), None).await.unwrap();
     assert_eq!(version, Some(2));
     let stale = connected.link.report(model::twin::Object::new(), Some(9)).await.unwrap_err();
     assert_eq!(stale.kind, FaultKind::PreconditionFailed);
@@ -253,7 +268,9 @@ async fn a_method_is_called_answered_and_timed_out() {
     let mut connected = bench.connect("d1").await.unwrap();
     tokio::task::yield_now().await;
     connected.listen(all()).await;
-    let Downlink::Method { call: answer_to, .. } = connected.next().await else { panic!("no method") };
+    let Downlink::Method { call: answer_to, .. } = connected.next().await else {
+        panic!("no method")
+    };
     connected.link.method_answer(answer_to, MethodResponse { status: 7, payload: "{}".into() });
     assert_eq!(waiting.await.unwrap().unwrap().status, 7);
 
@@ -279,13 +296,17 @@ async fn queued_messages_are_delivered_in_order_and_again_after_a_loss() {
     first.listen(all()).await;
     let mut locks = Vec::new();
     for expected in 0..16 {
-        let Downlink::CloudToDevice { lock, message } = first.next().await else { panic!("no message") };
+        let Downlink::CloudToDevice { lock, message } = first.next().await else {
+            panic!("no message")
+        };
         assert_eq!(message.body, format!("{expected}"));
         locks.push(lock);
     }
     assert!(first.end.queue.try_recv().is_err(), "the window is sixteen");
     first.link.settle(locks[0], Settlement::Complete).await.unwrap();
-    assert!(matches!(first.next().await, Downlink::CloudToDevice { message, .. } if message.body == "16"));
+    assert!(
+        matches!(first.next().await, Downlink::CloudToDevice { message, .. } if message.body == "16")
+    );
     let lost = first.link.settle(locks[0], Settlement::Complete).await.unwrap_err();
     assert_eq!(lost.kind, FaultKind::DeviceMessageLockLost);
     first.link.close(false).await;
@@ -293,7 +314,9 @@ async fn queued_messages_are_delivered_in_order_and_again_after_a_loss() {
     let mut second = bench.connect("d1").await.unwrap();
     second.listen(all()).await;
     for expected in 1..=16 {
-        let Downlink::CloudToDevice { message, .. } = second.next().await else { panic!("no message") };
+        let Downlink::CloudToDevice { message, .. } = second.next().await else {
+            panic!("no message")
+        };
         assert_eq!(message.body, format!("{expected}"));
     }
     let full = async {
@@ -305,7 +328,10 @@ async fn queued_messages_are_delivered_in_order_and_again_after_a_loss() {
     };
     assert_eq!(full.await, FaultKind::DeviceMaximumQueueDepthExceeded);
     let large = Message::from_body(vec![0; 64 * 1024 + 1]);
-    assert_eq!(bench.hub.send(&device("d1"), large).await.unwrap_err().kind, FaultKind::MessageTooLarge);
+    assert_eq!(
+        bench.hub.send(&device("d1"), large).await.unwrap_err().kind,
+        FaultKind::MessageTooLarge
+    );
 }
 
 #[tokio::test]
@@ -314,7 +340,12 @@ async fn sessions_survive_a_restart_and_end_with_a_clean_one() {
     let clock = Clock::manual(Timestamp::from_second(1_800_000_000).unwrap());
     for round in 0..2 {
         let hub = Bench::open(&dir, &clock);
-        let bench = Bench { hub, clock: clock.clone(), stop: Shutdown::new(), _dir: TempDir::new().unwrap() };
+        let bench = Bench {
+            hub,
+            clock: clock.clone(),
+            stop: Shutdown::new(),
+            _dir: TempDir::new().unwrap(),
+        };
         if round == 0 {
             bench.create("d1", DeviceWrite::default()).await;
             let connected = bench.connect("d1").await.unwrap();
@@ -367,21 +398,30 @@ async fn a_manifest_is_checked_whole_then_applied() {
     let bench = Bench::new();
     bench.create("edge1", edge()).await;
     bench.create("leaf", DeviceWrite::default()).await;
-    let manifest: Value =
-        serde_json::from_str(include_str!("../../manifest/fixtures/simulated-temperature-sensor.json")).unwrap();
+    let manifest: Value = serde_json::from_str(include_str!(
+        "../../manifest/fixtures/simulated-temperature-sensor.json"
+    ))
+    .unwrap();
     let agent: IdentityId = "edge1/$edgeAgent".parse().unwrap();
 
     let mut bad = manifest.clone();
-    bad["modulesContent"]["$edgeAgent"]["properties.desired"]["modules"]["X"] = json!({"type": "docker"});
+    bad["modulesContent"]["$edgeAgent"]["properties.desired"]["modules"]["X"] =
+        json!({"type": "docker"});
     let fault = bench.hub.apply_content(&device("edge1"), bad).await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::InvalidConfigurationContent);
-    assert_eq!(bench.hub.twin(&agent).await.unwrap().twin.desired.version, 1, "nothing was written");
+    assert_eq!(
+        bench.hub.twin(&agent).await.unwrap().twin.desired.version,
+        1,
+        "nothing was written"
+    );
     let fault = bench.hub.apply_content(&device("leaf"), manifest.clone()).await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::InvalidOperation);
 
     bench.hub.apply_content(&device("edge1"), manifest).await.unwrap();
     let twin = bench.hub.twin(&agent).await.unwrap().twin;
-    assert!(twin.desired.properties["modules"].as_object().is_some_and(|modules| !modules.is_empty()));
+    assert!(
+        twin.desired.properties["modules"].as_object().is_some_and(|modules| !modules.is_empty())
+    );
     let modules = bench.hub.modules(&device("edge1")).await.unwrap();
     assert!(modules.len() > 2, "modules with desired properties have identities");
 }

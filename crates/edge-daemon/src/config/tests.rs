@@ -353,7 +353,10 @@ fn wrong_values_are_refused_with_their_line() {
         ("iotedge_max_requests = 5", "1: iotedge_max_requests is of type integer; write a table"),
         ("[agent]\nname = \"other\"", "2: agent.name must be \"edgeAgent\""),
         ("[agent]\ntype = \"wasm\"", "2: agent.type must be \"docker\""),
-        ("[agent.env]\nUpstreamProtocol = \"Amqp\"", "2: agent.env.UpstreamProtocol is not served yet"),
+        (
+            "[agent.env]\nUpstreamProtocol = \"Amqp\"",
+            "2: agent.env.UpstreamProtocol is not served yet",
+        ),
         ("[agent]\nimagePullPolicy = \"sometimes\"", "2: agent.imagePullPolicy is not one of"),
         ("[agent.env]\nA = 1", "2: agent.env.A is not a quoted string"),
         ("[agent.env]\n\"A=B\" = \"1\"", "2: agent.env.A=B is not the name of a variable"),

@@ -55,7 +55,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         return Ok(());
     }
     if arguments.edge_hub_listen.parse::<std::net::SocketAddr>().is_err() {
-        return Err(Failure::new(USAGE, "--edge-hub-listen wants ADDRESS:PORT, for example 0.0.0.0:8883"));
+        return Err(Failure::new(
+            USAGE,
+            "--edge-hub-listen wants ADDRESS:PORT, for example 0.0.0.0:8883",
+        ));
     }
     let level = config.agent.env.get("RuntimeLogLevel").map_or("info", String::as_str);
     host::logs::init(host::logs::Format::EdgePrio, level)?;
@@ -64,10 +67,16 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let trust = arguments.hub_ca.as_deref().map(host::fs::read_to_string).transpose()?;
     let choice = if arguments.no_docker { EngineChoice::Processes } else { EngineChoice::Engine };
     let protected = vec![arguments.homedir.clone()];
-    let engine = engine::choose(choice, &config, &arguments.homedir.join("processes"), protected, &clock).await?;
+    let engine =
+        engine::choose(choice, &config, &arguments.homedir.join("processes"), protected, &clock)
+            .await?;
     tracing::info!("{}", engine.description);
     let settings = EdgeSettings {
-        hub: HubDial { address: arguments.hub_address, https_port: arguments.hub_https_port, trust },
+        hub: HubDial {
+            address: arguments.hub_address,
+            https_port: arguments.hub_https_port,
+            trust,
+        },
         hub_mqtt_port: None,
         config,
         homedir: arguments.homedir,

@@ -102,7 +102,7 @@ fn reload(arguments: &Arguments, running: &RunningHub, logs: &host::logs::Logs, 
     match running.reload(clock) {
         Ok(()) => tracing::info!("certificate and log level were read again"),
         Err(error) => {
-            tracing::warn!(error = %host::logs::chain(&error), "certificate is unchanged")
+            tracing::warn!(error = %host::logs::chain(&error), "certificate is unchanged");
         }
     }
 }

@@ -38,7 +38,6 @@ pub(crate) struct EdgeSettings {
 /// An edge device that runs.
 pub(crate) struct RunningEdge {
     pub(crate) device: DeviceFacts,
-    pub(crate) management_socket: PathBuf,
     agent: JoinHandle<()>,
     daemon: JoinHandle<()>,
     agent_stop: Shutdown,
@@ -102,7 +101,7 @@ impl RunningEdge {
             agent_stop.clone(),
         ));
         let daemon = tokio::spawn(run_daemon(daemon, daemon_stop.clone()));
-        Ok(Self { device, management_socket, agent, daemon, agent_stop, daemon_stop })
+        Ok(Self { device, agent, daemon, agent_stop, daemon_stop })
     }
 
     /// Ends in order: the agent says its last word, then the daemon stops the modules.

@@ -39,9 +39,13 @@ pub(crate) enum HubError {
     Open(#[from] embedded::OpenError),
     #[error("cannot prepare the store")]
     Store(#[from] StoreError),
-    #[error("there is no hub in {path}; start `farshore hub` once, or name its data directory with --data")]
+    #[error(
+        "there is no hub in {path}; start `farshore hub` once, or name its data directory with --data"
+    )]
     NoHub { path: String },
-    #[error("the hub has no shared access policy iothubowner; start it once, or restore it from a backup")]
+    #[error(
+        "the hub has no shared access policy iothubowner; start it once, or restore it from a backup"
+    )]
     NoOwner,
     #[error("cannot listen on {address} ({purpose}): {hint}")]
     Listen {
@@ -217,7 +221,11 @@ pub(crate) fn login(settings: &HubSettings) -> Result<ServiceConnectionString, H
     owner(&policies, &settings.host_names[0], settings.listen.https_port)
 }
 
-fn owner(policies: &[Policy], host_name: &str, https_port: u16) -> Result<ServiceConnectionString, HubError> {
+fn owner(
+    policies: &[Policy],
+    host_name: &str,
+    https_port: u16,
+) -> Result<ServiceConnectionString, HubError> {
     let policy = policies.iter().find(|policy| policy.name == OWNER).ok_or(HubError::NoOwner)?;
     let host_name = match https_port {
         HTTPS_PORT => host_name.to_owned(),

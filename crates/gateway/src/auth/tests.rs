@@ -93,7 +93,7 @@ fn later(seconds: i64) -> Timestamp {
 fn signed(request: &TokenRequest, key: &str, name: Option<&str>) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, &STANDARD.decode(key).unwrap());
     let signature = hmac::sign(&key, request.string_to_sign().as_bytes());
-    request.finish(signature.as_ref().try_into().unwrap(), name)
+    request.finish(signature.as_ref(), name)
 }
 
 fn token(resource: &str, key: &str, expires: Timestamp, name: Option<&str>) -> String {

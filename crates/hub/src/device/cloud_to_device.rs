@@ -45,7 +45,11 @@ impl Deliveries {
     fn room(&self, now: Mono) -> usize {
         let mut state = self.state.lock();
         state.outstanding.retain(|_, ends| *ends > now);
-        if state.listening { limits::CLOUD_TO_DEVICE_WINDOW.saturating_sub(state.outstanding.len()) } else { 0 }
+        if state.listening {
+            limits::CLOUD_TO_DEVICE_WINDOW.saturating_sub(state.outstanding.len())
+        } else {
+            0
+        }
     }
 }
 
@@ -61,8 +65,9 @@ impl Link {
             }
             let device = &self.id().device;
             let queues = &self.hub.stores().cloud_to_device;
-            let locked =
-                queues.lock(device, room, LOCK, limits::CLOUD_TO_DEVICE_DELIVERIES_MAX, self.hub.now()).await;
+            let locked = queues
+                .lock(device, room, LOCK, limits::CLOUD_TO_DEVICE_DELIVERIES_MAX, self.hub.now())
+                .await;
             let locked = match locked {
                 Ok(locked) if locked.is_empty() => return,
                 Ok(locked) => locked,
@@ -74,7 +79,11 @@ impl Link {
             for message in locked {
                 self.deliveries.state.lock().outstanding.insert(message.lock, now + LOCK);
                 let lock = message.lock;
-                if self.session.send(Downlink::CloudToDevice { lock, message: message.message }).is_err() {
+                if self
+                    .session
+                    .send(Downlink::CloudToDevice { lock, message: message.message })
+                    .is_err()
+                {
                     // The connection's end gives the locks back.
                     return;
                 }
@@ -82,13 +91,22 @@ impl Link {
         }
     }
 
-    pub(super) async fn settle_cloud_to_device(&self, lock: Uuid, outcome: Settlement) -> Result<(), Fault> {
+    pub(super) async fn settle_cloud_to_device(
+        &self,
+        lock: Uuid,
+        outcome: Settlement,
+    ) -> Result<(), Fault> {
         let outcome = match outcome {
             Settlement::Complete => StoredSettlement::Complete,
             Settlement::Abandon => StoredSettlement::Abandon,
             Settlement::Reject => StoredSettlement::Reject,
         };
-        let settled = self.hub.stores().cloud_to_device.settle(&self.id().device, lock, outcome, self.hub.now()).await;
+        let settled = self
+            .hub
+            .stores()
+            .cloud_to_device
+            .settle(&self.id().device, lock, outcome, self.hub.now())
+            .await;
         self.deliveries.state.lock().outstanding.remove(&lock);
         settled.map_err(|error| fault(error, FaultKind::DeviceMessageLockLost, &"lock"))?;
         self.deliver_cloud_to_device().await;
@@ -98,10 +116,16 @@ impl Link {
     /// The connection is gone: what it holds is free for the next one.
     pub(super) async fn unlock_deliveries(&self) {
         let _no_refill = self.deliveries.refill.lock().await;
-        let held: Vec<Uuid> = self.deliveries.state.lock().outstanding.drain().map(|(lock, _)| lock).collect();
+        let held: Vec<Uuid> =
+            self.deliveries.state.lock().outstanding.drain().map(|(lock, _)| lock).collect();
         for lock in held {
             let abandon = StoredSettlement::Abandon;
-            let freed = self.hub.stores().cloud_to_device.settle(&self.id().device, lock, abandon, self.hub.now()).await;
+            let freed = self
+                .hub
+                .stores()
+                .cloud_to_device
+                .settle(&self.id().device, lock, abandon, self.hub.now())
+                .await;
             if let Err(error) = freed {
                 tracing::debug!(id = %self.id(), error = %error, "lock was lost already");
             }
@@ -116,7 +140,9 @@ impl Hub {
             self.inner.clock.sleep(SWEEP_EVERY).await;
             match self.stores().cloud_to_device.sweep(self.now()).await {
                 Ok(devices) => devices.into_iter().for_each(|device| self.wake(device)),
-                Err(error) => tracing::warn!(error = %host::logs::chain(&error), "cannot sweep message queues"),
+                Err(error) => {
+                    tracing::warn!(error = %host::logs::chain(&error), "cannot sweep message queues")
+                }
             }
         }
     }

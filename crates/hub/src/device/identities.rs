@@ -8,7 +8,8 @@ use crate::{Hub, fault};
 impl Identities for Hub {
     async fn credential(&self, id: &IdentityId) -> Result<Option<Credential>, Fault> {
         let device = self.stores().registry.device(&id.device).await;
-        let Some(device) = device.map_err(|error| fault(error, FaultKind::DeviceNotFound, id))? else {
+        let Some(device) = device.map_err(|error| fault(error, FaultKind::DeviceNotFound, id))?
+        else {
             return Ok(None);
         };
         let (generation, authentication) = match &id.module {
@@ -18,12 +19,18 @@ impl Identities for Hub {
                 None => return Ok(None),
             },
         };
-        Ok(Some(Credential { generation, status: device.status, authentication, parent: Self::acting_parent(&device) }))
+        Ok(Some(Credential {
+            generation,
+            status: device.status,
+            authentication,
+            parent: Self::acting_parent(&device),
+        }))
     }
 
     async fn policy(&self, name: &str) -> Result<Option<PolicyCredential>, Fault> {
         let policies = self.stores().policies.policies().await;
-        let policies = policies.map_err(|error| fault(error, FaultKind::IotHubUnauthorized, &"policy"))?;
+        let policies =
+            policies.map_err(|error| fault(error, FaultKind::IotHubUnauthorized, &"policy"))?;
         Ok(policies.into_iter().find(|policy| policy.name == name).map(|policy| PolicyCredential {
             keys: policy.keys,
             rights: Rights {

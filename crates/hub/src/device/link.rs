@@ -51,7 +51,11 @@ impl Link {
     }
 
     fn not_found(&self) -> FaultKind {
-        if self.id().module.is_some() { FaultKind::ModuleNotFound } else { FaultKind::DeviceNotFound }
+        if self.id().module.is_some() {
+            FaultKind::ModuleNotFound
+        } else {
+            FaultKind::DeviceNotFound
+        }
     }
 
     /// Wakes the delivery of cloud-to-device messages, without waiting for it.
@@ -88,8 +92,11 @@ impl DeviceLink for Link {
     }
 
     async fn report(&self, patch: Object, expected: Option<u64>) -> Result<Option<u64>, Fault> {
-        let write =
-            TwinWrite { id: self.id().clone(), mutation: Mutation::Report(patch, expected), now: self.hub.now() };
+        let write = TwinWrite {
+            id: self.id().clone(),
+            mutation: Mutation::Report(patch, expected),
+            now: self.hub.now(),
+        };
         match self.hub.stores().twins.write(vec![write]).await.into_iter().next() {
             Some(Ok(written)) => Ok(Some(written.twin.reported.version)),
             Some(Err(error)) => Err(fault(error, self.not_found(), self.id())),

@@ -8,11 +8,16 @@ use model::identity::{Authentication, SymmetricKeys};
 
 /// What an identity has after a write. Empty keys mean "make two" on create and "keep" on change
 /// (`service-api.md` §13: a client sends empty keys with every status change).
-pub(super) fn resolve(write: AuthenticationWrite, stored: Option<&Authentication>) -> Authentication {
+pub(super) fn resolve(
+    write: AuthenticationWrite,
+    stored: Option<&Authentication>,
+) -> Authentication {
     match (write, stored) {
         (AuthenticationWrite::Keep, Some(stored)) => stored.clone(),
         (AuthenticationWrite::SasKeep, Some(stored @ Authentication::Sas(_))) => stored.clone(),
-        (AuthenticationWrite::Keep | AuthenticationWrite::SasKeep, _) => Authentication::Sas(new_keys()),
+        (AuthenticationWrite::Keep | AuthenticationWrite::SasKeep, _) => {
+            Authentication::Sas(new_keys())
+        }
         (AuthenticationWrite::Keys(keys), _) => Authentication::Sas(keys),
         (AuthenticationWrite::Other(other), _) => other,
     }

@@ -19,8 +19,13 @@ impl Hub {
     }
 
     pub(super) async fn list_devices(&self, limit: usize) -> Result<Vec<Device>, Fault> {
-        let limit = if (1..=limits::LIST_PAGE_MAX).contains(&limit) { limit } else { limits::LIST_PAGE_MAX };
-        let identities = self.stores().registry.devices(None, limit).await.map_err(super::unavailable)?;
+        let limit = if (1..=limits::LIST_PAGE_MAX).contains(&limit) {
+            limit
+        } else {
+            limits::LIST_PAGE_MAX
+        };
+        let identities =
+            self.stores().registry.devices(None, limit).await.map_err(super::unavailable)?;
         let mut devices = Vec::with_capacity(identities.len());
         for identity in identities {
             devices.push(self.with_device_facts(identity).await?);
@@ -43,7 +48,11 @@ impl Hub {
         self.with_device_facts(identity).await
     }
 
-    async fn create_device(&self, id: &DeviceId, input: DeviceWrite) -> Result<DeviceIdentity, Fault> {
+    async fn create_device(
+        &self,
+        id: &DeviceId,
+        input: DeviceWrite,
+    ) -> Result<DeviceIdentity, Fault> {
         let generation = self.next_generation();
         let edge = input.edge.unwrap_or(false);
         let (scope, parent_scopes) = self.scopes(id, &input, edge, &generation).await?;
@@ -60,8 +69,13 @@ impl Hub {
             parent_scopes,
         };
         let now = self.now();
-        let event =
-            outbox::lifecycle(HubEventKind::IdentityCreated, &device.id, None, &device.generation, now);
+        let event = outbox::lifecycle(
+            HubEventKind::IdentityCreated,
+            &device.id,
+            None,
+            &device.generation,
+            now,
+        );
         let modules = if edge { self.system_modules(&device) } else { Vec::new() };
         self.stores()
             .registry
@@ -91,12 +105,16 @@ impl Hub {
             _ => self.scopes(&stored.id, &input, stored.edge, &stored.generation).await?,
         };
         let status = input.status.unwrap_or(stored.status);
-        let status_updated = if status == stored.status { stored.status_updated } else { Some(self.now()) };
+        let status_updated =
+            if status == stored.status { stored.status_updated } else { Some(self.now()) };
         let changed = DeviceIdentity {
             status,
             status_updated,
             status_reason: input.status_reason.filter(|reason| !reason.is_empty()),
-            authentication: authentication::resolve(input.authentication, Some(&stored.authentication)),
+            authentication: authentication::resolve(
+                input.authentication,
+                Some(&stored.authentication),
+            ),
             scope,
             parent_scopes,
             ..stored.clone()
@@ -123,10 +141,19 @@ impl Hub {
         Ok(written)
     }
 
-    pub(super) async fn remove_device(&self, id: &DeviceId, precondition: Precondition) -> Result<(), Fault> {
+    pub(super) async fn remove_device(
+        &self,
+        id: &DeviceId,
+        precondition: Precondition,
+    ) -> Result<(), Fault> {
         let stored = self.stored_device(id).await?;
-        let event =
-            outbox::lifecycle(HubEventKind::IdentityDeleted, id, None, &stored.generation, self.now());
+        let event = outbox::lifecycle(
+            HubEventKind::IdentityDeleted,
+            id,
+            None,
+            &stored.generation,
+            self.now(),
+        );
         self.stores()
             .registry
             .delete_device(id, precondition, vec![event])
@@ -138,7 +165,9 @@ impl Hub {
 
     pub(crate) async fn stored_device(&self, id: &DeviceId) -> Result<DeviceIdentity, Fault> {
         let found = self.stores().registry.device(id).await;
-        found.map_err(|error| fault(error, FaultKind::DeviceNotFound, id))?.ok_or_else(|| not_found(id))
+        found
+            .map_err(|error| fault(error, FaultKind::DeviceNotFound, id))?
+            .ok_or_else(|| not_found(id))
     }
 
     /// Every edge device has these two from its first moment.

@@ -20,7 +20,8 @@ impl Hub {
 
     pub(super) async fn list_modules(&self, device: &DeviceId) -> Result<Vec<Module>, Fault> {
         self.stored_device(device).await?;
-        let identities = self.stores().registry.modules(device).await.map_err(super::unavailable)?;
+        let identities =
+            self.stores().registry.modules(device).await.map_err(super::unavailable)?;
         let mut modules = Vec::with_capacity(identities.len());
         for identity in identities {
             modules.push(self.with_module_facts(identity).await?);
@@ -43,7 +44,11 @@ impl Hub {
         self.with_module_facts(identity).await
     }
 
-    pub(crate) async fn create_module(&self, id: &IdentityId, input: ModuleWrite) -> Result<ModuleIdentity, Fault> {
+    pub(crate) async fn create_module(
+        &self,
+        id: &IdentityId,
+        input: ModuleWrite,
+    ) -> Result<ModuleIdentity, Fault> {
         let module = module_of(id)?;
         let identity = ModuleIdentity {
             device: id.device.clone(),
@@ -70,12 +75,18 @@ impl Hub {
         precondition: Precondition,
     ) -> Result<ModuleIdentity, Fault> {
         if precondition == Precondition::Absent {
-            let detail = format!("A module with ID '{}' already exists on device '{}'.", stored.id, stored.device);
+            let detail = format!(
+                "A module with ID '{}' already exists on device '{}'.",
+                stored.id, stored.device
+            );
             return Err(Fault::new(FaultKind::ModuleAlreadyExistsOnDevice, detail));
         }
         let changed = ModuleIdentity {
             managed_by: input.managed_by.or_else(|| stored.managed_by.clone()),
-            authentication: authentication::resolve(input.authentication, Some(&stored.authentication)),
+            authentication: authentication::resolve(
+                input.authentication,
+                Some(&stored.authentication),
+            ),
             ..stored.clone()
         };
         let must_prove_again = changed.authentication != stored.authentication;
@@ -106,7 +117,11 @@ impl Hub {
         }
     }
 
-    pub(super) async fn remove_module(&self, id: &IdentityId, precondition: Precondition) -> Result<(), Fault> {
+    pub(super) async fn remove_module(
+        &self,
+        id: &IdentityId,
+        precondition: Precondition,
+    ) -> Result<(), Fault> {
         self.stored_device(&id.device).await?;
         let stored = self.stored_module(id).await?.ok_or_else(|| not_found(id))?;
         let event = outbox::lifecycle(
@@ -125,7 +140,10 @@ impl Hub {
         Ok(())
     }
 
-    pub(crate) async fn stored_module(&self, id: &IdentityId) -> Result<Option<ModuleIdentity>, Fault> {
+    pub(crate) async fn stored_module(
+        &self,
+        id: &IdentityId,
+    ) -> Result<Option<ModuleIdentity>, Fault> {
         let found = self.stores().registry.module(&id.device, module_of(id)?).await;
         found.map_err(|error| fault(error, FaultKind::ModuleNotFound, id))
     }

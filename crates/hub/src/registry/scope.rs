@@ -23,7 +23,10 @@ impl Hub {
     ) -> Result<(Option<String>, Vec<String>), Fault> {
         let named = match (&input.parent_scopes, &input.scope) {
             (Some(scopes), _) if scopes.len() > 1 => {
-                return Err(Fault::new(FaultKind::InvalidDeviceScope, "parentScopes holds more than one scope"));
+                return Err(Fault::new(
+                    FaultKind::InvalidDeviceScope,
+                    "parentScopes holds more than one scope",
+                ));
             }
             (Some(scopes), scope) => match scopes.first() {
                 Some(parent) => Some(parent),
@@ -43,14 +46,18 @@ impl Hub {
     }
 
     async fn checked_parent(&self, child: &DeviceId, scope: &str) -> Result<String, Fault> {
-        let invalid = |why: &str| Fault::new(FaultKind::InvalidDeviceScope, format!("scope '{scope}' {why}"));
-        let (parent, _) = identity::parse_edge_scope(scope).ok_or_else(|| invalid("does not name an edge device"))?;
+        let invalid =
+            |why: &str| Fault::new(FaultKind::InvalidDeviceScope, format!("scope '{scope}' {why}"));
+        let (parent, _) = identity::parse_edge_scope(scope)
+            .ok_or_else(|| invalid("does not name an edge device"))?;
         if parent == *child {
             return Err(invalid("is the device's own"));
         }
         let parent = self.stores().registry.device(&parent).await.map_err(super::unavailable)?;
         match parent {
-            Some(parent) if parent.edge && parent.scope.as_deref() == Some(scope) => Ok(scope.to_owned()),
+            Some(parent) if parent.edge && parent.scope.as_deref() == Some(scope) => {
+                Ok(scope.to_owned())
+            }
             _ => Err(invalid("is not the scope of a registered edge device")),
         }
     }
@@ -60,7 +67,11 @@ impl Hub {
         if device.edge {
             return Some(device.id.clone());
         }
-        device.parent_scopes.first().and_then(|scope| identity::parse_edge_scope(scope)).map(|(parent, _)| parent)
+        device
+            .parent_scopes
+            .first()
+            .and_then(|scope| identity::parse_edge_scope(scope))
+            .map(|(parent, _)| parent)
     }
 
     pub(super) async fn scope_page(
@@ -71,7 +82,9 @@ impl Hub {
     ) -> Result<ScopePage, Fault> {
         let edge = self.edge_device(edge).await?;
         let after = match continuation {
-            Some(text) => Some(text.parse().map_err(|_| Fault::argument("continuationLink is not one of ours"))?),
+            Some(text) => Some(
+                text.parse().map_err(|_| Fault::argument("continuationLink is not one of ours"))?,
+            ),
             None => None,
         };
         let page_size = page_size.clamp(1, SCOPE_PAGE_MAX);
@@ -80,22 +93,30 @@ impl Hub {
             devices.push(edge.clone());
         }
         let scope = edge.scope.clone().unwrap_or_default();
-        let children = self.stores().registry.devices_in_scope(&scope, after.as_ref(), page_size).await;
+        let children =
+            self.stores().registry.devices_in_scope(&scope, after.as_ref(), page_size).await;
         let children = children.map_err(super::unavailable)?;
-        let continuation =
-            (children.len() == page_size).then(|| children.last().map(|child| child.id.to_string())).flatten();
+        let continuation = (children.len() == page_size)
+            .then(|| children.last().map(|child| child.id.to_string()))
+            .flatten();
         // A child that is an edge device acts for its own; it is named, its modules are not.
         devices.extend(children.into_iter().filter(|child| child.id != edge.id));
         let mut modules = Vec::new();
         for device in &devices {
             if Self::acting_parent(device).as_ref() == Some(&edge.id) {
-                modules.extend(self.stores().registry.modules(&device.id).await.map_err(super::unavailable)?);
+                modules.extend(
+                    self.stores().registry.modules(&device.id).await.map_err(super::unavailable)?,
+                );
             }
         }
         Ok(ScopePage { devices, modules, continuation })
     }
 
-    pub(super) async fn scope_one(&self, edge: &DeviceId, target: &IdentityId) -> Result<ScopePage, Fault> {
+    pub(super) async fn scope_one(
+        &self,
+        edge: &DeviceId,
+        target: &IdentityId,
+    ) -> Result<ScopePage, Fault> {
         let edge = self.edge_device(edge).await?;
         let device = self.stored_device(&target.device).await?;
         if Self::acting_parent(&device).as_ref() != Some(&edge.id) {
@@ -104,7 +125,10 @@ impl Hub {
         }
         let modules = match target.module {
             Some(_) => vec![self.stored_module(target).await?.ok_or_else(|| {
-                Fault::new(FaultKind::ModuleNotFound, format!("The module '{target}' is not registered."))
+                Fault::new(
+                    FaultKind::ModuleNotFound,
+                    format!("The module '{target}' is not registered."),
+                )
             })?],
             None => Vec::new(),
         };

@@ -13,7 +13,10 @@ impl CloudToDeviceBackend for Hub {
     async fn send(&self, device: &DeviceId, mut message: Message) -> Result<(), Fault> {
         let size = message.size_bytes();
         if size > limits::CLOUD_TO_DEVICE_BYTES_MAX {
-            let detail = format!("the message has {size} bytes; at most {} are allowed", limits::CLOUD_TO_DEVICE_BYTES_MAX);
+            let detail = format!(
+                "the message has {size} bytes; at most {} are allowed",
+                limits::CLOUD_TO_DEVICE_BYTES_MAX
+            );
             return Err(Fault::new(FaultKind::MessageTooLarge, detail));
         }
         let now = self.now();
@@ -22,10 +25,16 @@ impl CloudToDeviceBackend for Hub {
             message.set_system(SystemProperty::MessageId, host::entropy::uuid_v4().to_string());
         }
         let pending_max = limits::CLOUD_TO_DEVICE_PENDING_MAX;
-        match self.stores().cloud_to_device.enqueue(device, message, expires, now, pending_max).await {
+        match self
+            .stores()
+            .cloud_to_device
+            .enqueue(device, message, expires, now, pending_max)
+            .await
+        {
             Ok(_) => {}
             Err(StoreError::Full { .. }) => {
-                let detail = format!("device '{device}' has {pending_max} messages waiting already");
+                let detail =
+                    format!("device '{device}' has {pending_max} messages waiting already");
                 return Err(Fault::new(FaultKind::DeviceMaximumQueueDepthExceeded, detail));
             }
             Err(error) => return Err(fault(error, FaultKind::DeviceNotFound, device)),
@@ -43,8 +52,12 @@ impl CloudToDeviceBackend for Hub {
 
 impl Hub {
     fn expiry(&self, message: &Message, now: jiff::Timestamp) -> Result<jiff::Timestamp, Fault> {
-        let after = |seconds: u64| now.saturating_add(SignedDuration::from_secs(seconds as i64)).unwrap_or(now);
-        let invalid = |why: &str| Fault::new(FaultKind::InvalidMessageExpiryTime, format!("the expiry time {why}"));
+        let after = |seconds: u64| {
+            now.saturating_add(SignedDuration::from_secs(seconds as i64)).unwrap_or(now)
+        };
+        let invalid = |why: &str| {
+            Fault::new(FaultKind::InvalidMessageExpiryTime, format!("the expiry time {why}"))
+        };
         match message.system(SystemProperty::ExpiryTime) {
             None => Ok(after(limits::CLOUD_TO_DEVICE_TTL_DEFAULT_S)),
             Some(text) => match iot_proto::time::parse(text) {

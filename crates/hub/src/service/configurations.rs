@@ -15,7 +15,10 @@ use crate::{Hub, fault};
 impl ConfigurationBackend for Hub {
     async fn apply_content(&self, device: &DeviceId, content: Value) -> Result<(), Fault> {
         let invalid = |why: &dyn std::fmt::Display| {
-            Fault::new(FaultKind::InvalidConfigurationContent, format!("the deployment manifest is wrong: {why}"))
+            Fault::new(
+                FaultKind::InvalidConfigurationContent,
+                format!("the deployment manifest is wrong: {why}"),
+            )
         };
         let stored = self.stored_device(device).await?;
         if !stored.edge {
@@ -27,10 +30,13 @@ impl ConfigurationBackend for Hub {
         let Value::Object(content) = content else {
             return Err(invalid(&"it is not a JSON object"));
         };
-        let mut plan = content::plan_apply(&content).map_err(|error| invalid(&host::logs::chain(&error)))?;
+        let mut plan =
+            content::plan_apply(&content).map_err(|error| invalid(&host::logs::chain(&error)))?;
         // The agent acts on its own twin, so that comes last: what it then creates finds its
         // identity, desired properties and routes in place.
-        plan.sort_by_key(|replacement| (replacement.module.is_system(), replacement.module.as_str() == "$edgeAgent"));
+        plan.sort_by_key(|replacement| {
+            (replacement.module.is_system(), replacement.module.as_str() == "$edgeAgent")
+        });
         // Everything is checked before anything is written.
         let mut writes = Vec::with_capacity(plan.len());
         for replacement in plan {
@@ -54,7 +60,12 @@ impl Hub {
         id: &IdentityId,
         replacement: &TwinReplacement,
     ) -> Result<model::twin::Object, Fault> {
-        let record = self.stores().twins.twin(id).await.map_err(|e| fault(e, FaultKind::ModuleNotFound, id))?;
+        let record = self
+            .stores()
+            .twins
+            .twin(id)
+            .await
+            .map_err(|e| fault(e, FaultKind::ModuleNotFound, id))?;
         let current = record.map(|record| record.twin.desired.properties).unwrap_or_default();
         replacement.resulting_desired(&current).map_err(|error| {
             let detail = format!("the deployment manifest is wrong: {}", host::logs::chain(&error));
@@ -63,8 +74,17 @@ impl Hub {
     }
 
     /// A replacement of the desired section that leaves the tags as they are.
-    async fn replacing_desired(&self, id: &IdentityId, change: TwinChange) -> Result<Mutation, Fault> {
-        let record = self.stores().twins.twin(id).await.map_err(|e| fault(e, FaultKind::ModuleNotFound, id))?;
+    async fn replacing_desired(
+        &self,
+        id: &IdentityId,
+        change: TwinChange,
+    ) -> Result<Mutation, Fault> {
+        let record = self
+            .stores()
+            .twins
+            .twin(id)
+            .await
+            .map_err(|e| fault(e, FaultKind::ModuleNotFound, id))?;
         let tags = record.map(|record| record.twin.tags);
         Ok(Mutation::Replace(TwinChange { tags, ..change }, None))
     }
@@ -73,7 +93,10 @@ impl Hub {
         if self.stored_module(id).await?.is_some() {
             return Ok(());
         }
-        let input = ModuleWrite { managed_by: Some("IotEdge".into()), authentication: AuthenticationWrite::Keep };
+        let input = ModuleWrite {
+            managed_by: Some("IotEdge".into()),
+            authentication: AuthenticationWrite::Keep,
+        };
         match self.create_module(id, input).await {
             // Somebody else was quicker.
             Err(fault) if fault.kind == FaultKind::ModuleAlreadyExistsOnDevice => Ok(()),

@@ -42,7 +42,8 @@ impl EventsBackend for Hub {
 
 impl EventReader for EventsReader {
     async fn next(&mut self, limit: usize, wait: bool) -> Result<Vec<Event>, Fault> {
-        let events = if wait { self.reader.next(limit).await } else { self.reader.try_next(limit).await };
+        let events =
+            if wait { self.reader.next(limit).await } else { self.reader.try_next(limit).await };
         let partition = self.partition;
         Ok(events.map_err(fault)?.into_iter().map(|stored| event(partition, stored)).collect())
     }

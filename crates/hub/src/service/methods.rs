@@ -38,8 +38,12 @@ impl Calls {
 
     fn begin(&self, id: &IdentityId) -> Result<(Uuid, oneshot::Receiver<Outcome>), Fault> {
         let mut waiting = self.waiting.lock();
-        if waiting.values().filter(|other| other.id == *id).count() >= limits::METHODS_IN_FLIGHT_MAX {
-            let detail = format!("{id} has {} direct methods waiting; try again later", limits::METHODS_IN_FLIGHT_MAX);
+        if waiting.values().filter(|other| other.id == *id).count() >= limits::METHODS_IN_FLIGHT_MAX
+        {
+            let detail = format!(
+                "{id} has {} direct methods waiting; try again later",
+                limits::METHODS_IN_FLIGHT_MAX
+            );
             return Err(Fault::new(FaultKind::DeviceMaximumInflightMethodExceeded, detail));
         }
         let (answer, receiver) = oneshot::channel();
@@ -66,7 +70,10 @@ impl MethodBackend for Hub {
         // Unknown identities are told apart from absent ones.
         self.stored_device(&id.device).await?;
         if id.module.is_some() && self.stored_module(id).await?.is_none() {
-            return Err(Fault::new(FaultKind::ModuleNotFound, format!("The module '{id}' is not registered.")));
+            return Err(Fault::new(
+                FaultKind::ModuleNotFound,
+                format!("The module '{id}' is not registered."),
+            ));
         }
         let connect_by = self.inner.clock.now() + request.connect_timeout;
         loop {
@@ -88,7 +95,11 @@ impl Hub {
         let calls = &self.inner.calls;
         let (call, answer) = calls.begin(id)?;
         let _pending = Pending { calls, call };
-        self.stores().signals.send(Signal::MethodRequest { id: id.clone(), call, request: request.clone() });
+        self.stores().signals.send(Signal::MethodRequest {
+            id: id.clone(),
+            call,
+            request: request.clone(),
+        });
         match self.inner.clock.timeout(request.response_timeout, answer).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(Fault::unavailable("this hub is stopping")),
@@ -107,7 +118,9 @@ impl Hub {
 
 /// Back ends parse the payload as JSON: what is none is handed on as a JSON text.
 fn json_payload(mut response: MethodResponse) -> MethodResponse {
-    if !response.payload.is_empty() && serde_json::from_slice::<serde::de::IgnoredAny>(&response.payload).is_err() {
+    if !response.payload.is_empty()
+        && serde_json::from_slice::<serde::de::IgnoredAny>(&response.payload).is_err()
+    {
         let text = String::from_utf8_lossy(&response.payload);
         response.payload = serde_json::Value::from(text.as_ref()).to_string().into();
     }
@@ -120,7 +133,9 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_not_json_becomes_a_text() {
-        for (payload, expected) in [("{\"a\":1}", "{\"a\":1}"), ("", ""), ("plain \"x\"", "\"plain \\\"x\\\"\"")] {
+        for (payload, expected) in
+            [("{\"a\":1}", "{\"a\":1}"), ("", ""), ("plain \"x\"", "\"plain \\\"x\\\"\"")]
+        {
             let response = MethodResponse { status: 200, payload: payload.to_owned().into() };
             assert_eq!(json_payload(response).payload, expected);
         }

@@ -31,19 +31,33 @@ impl TwinBackend for Hub {
         self.twin_of(id).await
     }
 
-    async fn patch_twin(&self, id: &IdentityId, change: TwinChange, expected: Option<Etag>) -> Result<TwinOf, Fault> {
+    async fn patch_twin(
+        &self,
+        id: &IdentityId,
+        change: TwinChange,
+        expected: Option<Etag>,
+    ) -> Result<TwinOf, Fault> {
         self.write_twin(id, Mutation::Patch(change, expected)).await?;
         self.twin_of(id).await
     }
 
-    async fn replace_twin(&self, id: &IdentityId, change: TwinChange, expected: Option<Etag>) -> Result<TwinOf, Fault> {
+    async fn replace_twin(
+        &self,
+        id: &IdentityId,
+        change: TwinChange,
+        expected: Option<Etag>,
+    ) -> Result<TwinOf, Fault> {
         self.write_twin(id, Mutation::Replace(change, expected)).await?;
         self.twin_of(id).await
     }
 }
 
 impl Hub {
-    pub(crate) async fn write_twin(&self, id: &IdentityId, mutation: Mutation) -> Result<(), Fault> {
+    pub(crate) async fn write_twin(
+        &self,
+        id: &IdentityId,
+        mutation: Mutation,
+    ) -> Result<(), Fault> {
         let write = TwinWrite { id: id.clone(), mutation, now: self.now() };
         let _in_order = self.inner.twin_order.of(id).lock().await;
         let written = match self.stores().twins.write(vec![write]).await.into_iter().next() {
@@ -64,7 +78,8 @@ impl Hub {
             Some(_) => Some(self.module(id).await?),
             None => None,
         };
-        let record = self.stores().twins.twin(id).await.map_err(|error| fault(error, kind(id), id))?;
+        let record =
+            self.stores().twins.twin(id).await.map_err(|error| fault(error, kind(id), id))?;
         let record = record.ok_or_else(|| fault(StoreError::NotFound, kind(id), id))?;
         Ok(TwinOf { device, module, twin: record.twin, model_id: record.model_id })
     }

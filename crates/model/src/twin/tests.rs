@@ -152,7 +152,10 @@ fn a_section_has_a_size() {
 fn nothing_is_free() {
     for item in [json!(null), json!([]), json!({})] {
         let list = vec![item; 40_000];
-        assert!(matches!(Twin::new().report(object(json!({ "k": list })), now()), Err(TwinError::TooLarge { .. })));
+        assert!(matches!(
+            Twin::new().report(object(json!({ "k": list })), now()),
+            Err(TwinError::TooLarge { .. })
+        ));
     }
 }
 

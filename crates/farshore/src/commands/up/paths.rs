@@ -138,10 +138,11 @@ impl Paths {
         let ca = self.hub().join("ca.pem").display().to_string();
         let value = |text: &str| toml::Value::from(text);
         let text = format!(
-            "# Written by `farshore up`; read by the operator's commands.\nlogin = {}\nca = {}\nhttps_port = {}\n",
+            "# Written by `farshore up`; read by the operator's commands.\nlogin = {}\nca = {}\nhttps_port = {}\nmqtt_port = {}\n",
             value(login),
             value(&ca),
-            hub.https_port
+            hub.https_port,
+            hub.mqtt_port
         );
         fs::write_atomic(&self.login(), text.as_bytes(), 0o600)
     }
