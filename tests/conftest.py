@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from harness.edge import Edge
 from harness.hub import Hub
 from harness.program import Service
 from harness.trust import Trust
@@ -60,4 +61,6 @@ def pytest_runtest_makereport(item):
             service = getattr(owner, "service", None)
             if isinstance(service, Service):
                 services[id(service)] = (f"log of {service.arguments[0]} ({name})", service.tail(40))
+        if isinstance(value, Edge) and value.service.is_running:
+            services[id(value)] = (f"logs of the modules ({name})", value.module_logs())
     report.sections.extend(services.values())

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from harness import addresses
-from harness.program import farshore
+from harness.program import binary, farshore
 
 
 def settings_file(tmp_path, text):
@@ -92,7 +92,7 @@ def test_a_user_without_rights_is_told_what_is_missing(new_hub):
     nobody = 65534
     os.chmod(hub.dir, 0o755)
     result = subprocess.run(
-        [os.environ.get("FARSHORE_BINARY", "target/debug/farshore"), "hub", "--settings", str(hub.settings)],
+        [str(binary()), "hub", "--settings", str(hub.settings)],
         capture_output=True, text=True, timeout=30, user=nobody, group=nobody,
     )  # fmt: skip
     assert result.returncode not in (0, 101)

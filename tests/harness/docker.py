@@ -1,7 +1,11 @@
 """The container engine of this machine, by its own command line."""
 
 import json
+import os
 import subprocess
+
+# The same engine for the command line and for `config.toml`.
+SOCKET = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
 
 
 def docker(*arguments, check=True):

@@ -30,7 +30,7 @@ class Edge:
         self.host_name = socket.gethostname().lower() if network else self.address
         self.socket = self.dir / "mgmt.sock"
         self.config = self.dir / "config.toml"
-        engine = f'[moby_runtime]\nuri = "unix:///var/run/docker.sock"\nnetwork = "{network}"\n'
+        engine = f'[moby_runtime]\nuri = "{docker.SOCKET}"\nnetwork = "{network}"\n'
         self.config.write_text(
             f'hostname = "{self.host_name}"\n'
             "allow_elevated_docker_permissions = false\n"
@@ -94,6 +94,11 @@ class Edge:
 
     def deploy(self, content, wait=True):
         """Applies a manifest; waits until the device says that it is done."""
+        if not self.network:
+            # An edge hub that is a process has no container to keep its store in.
+            agent = content.modules_content["$edgeAgent"]["properties.desired"]
+            env = agent.get("systemModules", {}).get("edgeHub", {}).get("env", {})
+            env.setdefault("storageFolder", {"value": str(self.dir / "store")})
         try:
             self.hub.configurations().apply_configuration_on_edge_device(self.device_id, content)
         except HttpOperationError as error:
@@ -128,8 +133,17 @@ class Edge:
         try:
             until("the deployment is applied", applied, deadline)
         except TooLate as error:
-            shown = json.dumps(last.get("reported"), indent=1)
+            reported = {k: v for k, v in last.get("reported", {}).items() if k != "$metadata"}
+            shown = json.dumps(reported)
             raise TooLate(f"{error}\nreported: {shown}\n{self.service.tail(60)}") from None
+
+    def module_logs(self):
+        """What the modules said last."""
+        parts = []
+        for module in [*self.agent_twin().desired.get("modules", {}), "edgeHub"]:
+            said = self.iotedge("logs", module, "--tail", "30")
+            parts.append(f"--- {module}\n{said.stdout}{said.stderr}")
+        return "\n".join(parts)
 
     def wait_until_hub_listens(self, deadline=60):
         """The edge hub takes connections."""

@@ -56,14 +56,15 @@ def missing(acknowledged, stored):
     return sorted(set(acknowledged) - set(stored))
 
 
+def without_copies(stored):
+    """Each number where it came first: delivery is at least once."""
+    return list(dict.fromkeys(stored))
+
+
 def out_of_order(stored):
-    """Numbers whose first copy comes after a greater one. Copies are allowed: delivery is at least
-    once."""
-    greatest, seen, late = -1, set(), []
-    for number in stored:
-        if number in seen:
-            continue
-        seen.add(number)
+    """Numbers whose first copy comes after a greater one."""
+    greatest, late = -1, []
+    for number in without_copies(stored):
         if number < greatest:
             late.append(number)
         greatest = max(greatest, number)

@@ -6,6 +6,7 @@ import signal
 import threading
 
 from azure.iot.device import IoTHubModuleClient, Message, MethodResponse
+from azure.iot.device.exceptions import ConnectionFailedError
 
 
 def main():
@@ -37,12 +38,19 @@ def main():
         send({"passed on": message.data.decode()}, "out")
 
     def on_desired(patch):
-        client.patch_twin_reported_properties({"seen": patch})
+        seen = {name: value for name, value in patch.items() if not name.startswith("$")}
+        client.patch_twin_reported_properties({"seen": seen})
 
+    # Modules are started together: the edge hub may not be there yet.
+    while not client.connected and not done.is_set():
+        try:
+            client.connect()
+        except ConnectionFailedError as error:
+            print(f"not connected yet: {error}", flush=True)
+            done.wait(0.5)
     client.on_method_request_received = on_method
     client.on_message_received = on_message
     client.on_twin_desired_properties_patch_received = on_desired
-    client.connect()
     client.patch_twin_reported_properties({"started": True})
     print("relay is running", flush=True)
     done.wait()
