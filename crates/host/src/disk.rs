@@ -272,3 +272,6 @@ const LOCK_FILE: &str = "LOCK";
 
 /// How much is written at a time when zeroing.
 const ZEROS_BYTES: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests;

@@ -20,15 +20,16 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use host::clock::Clock;
 use journal::{AppendError, From, GapCause, Journal, Record, Settings, StreamId};
+use parking_lot::Mutex;
 
 fn main() {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let words = host::env::args();
+    let words: Vec<&str> = words.iter().skip(1).map(|word| word.to_str().unwrap()).collect();
     match words[..] {
         ["run", dir, ledger, seed] => run(Path::new(dir), Path::new(ledger), seed.parse().unwrap()),
         ["check", dir, ledger] => {
@@ -188,7 +189,7 @@ async fn write(
     loop {
         let count = 1 + (next + seed + writer) % 4;
         let records: Vec<_> = (next..next + count)
-            .map(|n| Record { stream, enqueued: clock.wall(), body: body(writer, n).into() })
+            .map(|n| Record { stream, enqueued: clock.wall(), body: body(writer, n) })
             .collect();
         match journal.append(records) {
             Ok(receipt) => waiting.push_back((next + count - 1, receipt)),
@@ -237,7 +238,7 @@ async fn consume(
 }
 
 fn line(say: &Mutex<std::io::Stdout>, line: &str) {
-    let mut say = say.lock().unwrap();
+    let mut say = say.lock();
     // One write a line, so that a kill leaves whole lines.
     let _ = say.write_all(format!("{line}\n").as_bytes());
     let _ = say.flush();
@@ -267,7 +268,7 @@ fn parse(body: &[u8]) -> (u64, u64) {
 
 #[expect(clippy::print_stderr, reason = "for whoever watches a long run")]
 fn eprintln_stats(records: u64, ledger: &Ledger) {
-    if std::env::var_os("CRASH_VERBOSE").is_some() {
+    if host::env::var("CRASH_VERBOSE").unwrap().is_some() {
         let acknowledged: u64 = ledger.acknowledged.values().sum();
         eprintln!("{records} records are there, {acknowledged} were acknowledged in all");
     }

@@ -2,8 +2,10 @@
 //! next segment (allocating and zeroing 64 MiB takes a while), syncing footers,
 //! recycling or removing segments that nothing needs any more.
 //!
-//! It also notices when space is back: while there is no spare segment it tries
-//! again every [`RETRY`], and lets the queue accept again once it has one.
+//! A spare is prepared once the segment being written is half full, so that a
+//! journal that stores little does not take 64 MiB of somebody's SD card. While
+//! a wanted spare cannot be made, it is tried again every [`RETRY`]; that is how
+//! space is noticed when it is back.
 
 use std::collections::VecDeque;
 use std::io;
@@ -36,6 +38,8 @@ pub(crate) struct Keeper {
 #[derive(Debug, Default)]
 struct Inner {
     spares: Vec<Spare>,
+    /// A spare will be needed.
+    wanted: bool,
     /// Why there is no spare, after an attempt.
     failure: Option<AppendError>,
     to_sync: VecDeque<Arc<Segment>>,
@@ -81,7 +85,7 @@ impl Keeper {
         let mut inner = self.inner.lock();
         loop {
             if let Some(spare) = inner.spares.pop() {
-                self.tasks.notify_one();
+                inner.wanted = false;
                 return Ok(spare);
             }
             if let Some(failure) = &inner.failure {
@@ -90,8 +94,16 @@ impl Keeper {
             if inner.closing {
                 return Err(AppendError::Closed);
             }
+            inner.wanted = true;
+            self.tasks.notify_one();
             self.spares.wait(&mut inner);
         }
+    }
+
+    /// A spare will be needed soon.
+    pub(crate) fn want_spare(&self) {
+        self.inner.lock().wanted = true;
+        self.tasks.notify_one();
     }
 
     /// Gives back a file whose use failed.
@@ -120,7 +132,10 @@ impl Keeper {
     /// The queue has begun to refuse; it is to accept again in a while, once
     /// there is a spare.
     pub(crate) fn look_for_space(&self) {
-        self.inner.lock().looking = true;
+        let mut inner = self.inner.lock();
+        inner.looking = true;
+        inner.wanted = true;
+        drop(inner);
         self.tasks.notify_one();
     }
 
@@ -158,7 +173,7 @@ impl Keeper {
             if self.retire_one(&mut inner) {
                 continue;
             }
-            if inner.spares.is_empty() {
+            if inner.wanted && inner.spares.is_empty() {
                 drop(inner);
                 self.prepare_spare();
                 inner = self.inner.lock();
@@ -216,7 +231,8 @@ impl Keeper {
             inner.next_file += 1;
             path
         };
-        let made = create_blank(&self.disk, &path, self.segment_bytes);
+        let closing = || self.inner.lock().closing;
+        let made = create_blank(&self.disk, &path, self.segment_bytes, closing);
         let mut inner = self.inner.lock();
         match made {
             Ok(file) => {
@@ -254,18 +270,19 @@ impl Keeper {
     }
 }
 
-/// Creates a file of zeros, so that writing into it changes no metadata.
-/// Nothing is left behind when that fails.
-pub(crate) fn create_blank(disk: &Disk, path: &Path, bytes: u64) -> io::Result<DiskFile> {
+/// Creates a file of zeros, so that writing into it changes no metadata. Nothing
+/// is left behind when that fails or is given up.
+pub(crate) fn create_blank(
+    disk: &Disk,
+    path: &Path,
+    bytes: u64,
+    give_up: impl Fn() -> bool,
+) -> io::Result<DiskFile> {
     let file = disk.create(path)?;
-    let filled = file
-        .allocate(bytes)
-        .and_then(|()| file.write_zeros(0, bytes))
-        .and_then(|()| file.sync_data())
-        .and_then(|()| match path.parent() {
-            Some(dir) => disk.sync_dir(dir),
-            None => Ok(()),
-        });
+    let filled = fill(&file, bytes, give_up).and_then(|()| match path.parent() {
+        Some(dir) => disk.sync_dir(dir),
+        None => Ok(()),
+    });
     match filled {
         Ok(()) => Ok(file),
         Err(error) => {
@@ -275,6 +292,20 @@ pub(crate) fn create_blank(disk: &Disk, path: &Path, bytes: u64) -> io::Result<D
             Err(error)
         }
     }
+}
+
+fn fill(file: &DiskFile, bytes: u64, give_up: impl Fn() -> bool) -> io::Result<()> {
+    file.allocate(bytes)?;
+    let mut at = 0;
+    while at < bytes {
+        if give_up() {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        let end = (at + FILL_BYTES).min(bytes);
+        file.write_zeros(at, end)?;
+        at = end;
+    }
+    file.sync_data()
 }
 
 /// The name of the nth segment file; it says nothing about the order of segments.
@@ -290,3 +321,6 @@ const RETRY: Duration = Duration::from_millis(250);
 
 /// How many free segments are kept for use.
 const SPARES_MAX: usize = 2;
+
+/// How much is zeroed between two looks at whether to give up.
+const FILL_BYTES: u64 = 1 << 20;

@@ -33,7 +33,6 @@ mod queue;
 mod reader;
 mod receipt;
 mod recover;
-mod recover_scan;
 mod segment;
 mod settings;
 mod stream;

@@ -186,13 +186,11 @@ impl Queue {
     /// Accepts again, unless what is refused for is for good.
     pub(crate) fn accept(&self) {
         let mut inner = self.inner.lock();
-        match inner.refusal {
-            Some(AppendError::DiskFull { .. } | AppendError::BoundReached { .. }) => {
-                inner.refusal = None;
-                drop(inner);
-                self.space.notify_waiters();
-            }
-            _ => {}
+        if let Some(AppendError::DiskFull { .. } | AppendError::BoundReached { .. }) = inner.refusal
+        {
+            inner.refusal = None;
+            drop(inner);
+            self.space.notify_waiters();
         }
     }
 

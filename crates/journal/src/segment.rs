@@ -17,7 +17,7 @@ use crate::format::{
     DATA_START, FLAG_RELOCATED, FRAME_BYTES, Frame, HeaderState, KIND_FOOTER, KIND_TRAILER,
     SECOND_HEADER, SECTOR_BYTES, SegmentHeader, u32_at, u64_at,
 };
-use crate::stream::{Block, Chunk};
+use crate::stream::{BLOCK_BYTES, Block, Chunk};
 
 /// A segment in use. Readers hold it while they read, so that it is not
 /// recycled under them.
@@ -128,6 +128,53 @@ pub(crate) struct ChunkParts {
     pub(crate) first_time: i64,
     pub(crate) last_time: i64,
     pub(crate) blocks: Vec<Block>,
+}
+
+impl ChunkParts {
+    pub(crate) fn empty(base: u64, time: i64) -> Self {
+        Self {
+            relocated: false,
+            base,
+            first: base,
+            last: base,
+            bytes: 0,
+            first_time: time,
+            last_time: time,
+            blocks: Vec::new(),
+        }
+    }
+
+    /// A chunk of this one record.
+    pub(crate) fn start(frame: &Frame, offset: u64) -> Self {
+        Self {
+            relocated: frame.flags & FLAG_RELOCATED != 0,
+            bytes: frame.span() as u64,
+            blocks: vec![Block { offset: offset as u32, delta: 0 }],
+            ..Self::empty(frame.sequence, frame.time)
+        }
+    }
+
+    /// The next record after it.
+    pub(crate) fn add(&mut self, frame: &Frame, offset: u64) {
+        let block = self.blocks.last().map_or(0, |block| u64::from(block.offset));
+        if offset - block >= BLOCK_BYTES {
+            let delta = (frame.sequence - self.base) as u32;
+            self.blocks.push(Block { offset: offset as u32, delta });
+        }
+        self.last = frame.sequence;
+        self.last_time = frame.time;
+        self.bytes += frame.span() as u64;
+    }
+
+    /// Leaves an empty one in its place.
+    pub(crate) fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::empty(0, 0))
+    }
+
+    /// What it takes in a footer.
+    pub(crate) fn footer_bytes(&self) -> u64 {
+        64 + self.blocks.len() as u64 * 8
+    }
 }
 
 /// Gathers the footer of a segment that is being sealed.

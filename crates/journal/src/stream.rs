@@ -16,7 +16,6 @@ use crate::format::StreamEntry;
 use crate::segment::{ChunkParts, Segment};
 use crate::settings::Retention;
 use crate::wait::Waiters;
-use crate::writer::BLOCK_BYTES;
 
 /// A stream of this journal.
 #[derive(Debug)]
@@ -402,3 +401,6 @@ impl Chunk {
         u64::from(self.blocks[after.saturating_sub(1)].offset)
     }
 }
+
+/// A stream has a block in the index about every so many bytes of log.
+pub(crate) const BLOCK_BYTES: u64 = 32 << 10;

@@ -12,6 +12,8 @@
 //! Sequences are given here, when a group is built, and taken back when it
 //! fails: a gap in a stream always means loss.
 
+mod roll;
+
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,13 +22,14 @@ use std::time::Duration;
 use host::clock::Mono;
 
 use crate::format::{
-    DATA_START, FLAG_RELOCATED, FRAME_BYTES, Frame, KIND_GROUP, KIND_LEDGER, KIND_RECORD,
-    SECTOR_BYTES, SegmentHeader, StreamEntry,
+    FLAG_RELOCATED, FRAME_BYTES, Frame, KIND_GROUP, KIND_LEDGER, KIND_RECORD, SECTOR_BYTES,
+    StreamEntry,
 };
 use crate::queue::{PendingGroup, Work};
-use crate::segment::{ChunkParts, FooterWriter, Segment, encode_start};
-use crate::stream::{Block, Stream};
+use crate::segment::{ChunkParts, Segment};
+use crate::stream::Stream;
 use crate::{AppendError, Record, Shared};
+pub(crate) use roll::FOOTER_START_BYTES;
 
 pub(crate) struct Writer {
     pub(crate) shared: Arc<Shared>,
@@ -60,6 +63,9 @@ pub(crate) struct Tail {
     touched: bool,
     parts: ChunkParts,
 }
+
+/// Where relocated records are now: the segment, and chunks by stream.
+pub(crate) type Moved = (Arc<Segment>, Vec<(u32, ChunkParts)>);
 
 /// Why a group was not written.
 pub(crate) enum WriteError {
@@ -214,7 +220,7 @@ impl Writer {
     pub(crate) fn write_relocated(
         &mut self,
         records: &[(Frame, bytes::Bytes)],
-    ) -> Result<(Arc<Segment>, Vec<(u32, ChunkParts)>), WriteError> {
+    ) -> Result<Moved, WriteError> {
         if self.disk_errors >= DISK_ERRORS_MAX {
             return Err(WriteError::Disk(AppendError::ReadOnly));
         }
@@ -240,7 +246,8 @@ impl Writer {
         match self.write_buffer(&segment) {
             Ok(()) => {
                 self.commit(&segment);
-                self.footer_bytes += moved.iter().map(|(_, parts)| footer_cost(parts)).sum::<u64>();
+                self.footer_bytes +=
+                    moved.iter().map(|(_, parts)| parts.footer_bytes()).sum::<u64>();
                 Ok((segment, moved))
             }
             Err(error) => {
@@ -285,43 +292,6 @@ impl Writer {
         for stream in self.shared.streams.all().into_iter().skip(self.tails.len()) {
             self.tails.push(Tail::new(stream));
         }
-    }
-
-    /// The segment with room for a group with `frames` bytes of frames,
-    /// beginning another when need be.
-    fn room_for(
-        &mut self,
-        frames: usize,
-        records: usize,
-        reserve: Reserve,
-    ) -> Result<Arc<Segment>, WriteError> {
-        // Each record may begin a chunk in the footer, at most.
-        let footer_growth = records.min(self.tails.len()) * 64 + records.min(frames / 4096 + 1) * 8;
-        let ledger = FRAME_BYTES + self.ledger.len() * 12 + 8;
-        let group =
-            (FRAME_BYTES + ledger + frames + footer_growth + FRAME_BYTES) as u64 + 2 * SECTOR_BYTES;
-        if let Some(segment) = &self.segment
-            && self.fits(group, segment.header.capacity, reserve)
-        {
-            return Ok(segment.clone());
-        }
-        self.next_segment()?;
-        match &self.segment {
-            Some(segment) if self.fits(group, segment.header.capacity, reserve) => {
-                Ok(segment.clone())
-            }
-            // Bounds on records, batches and streams keep a group to a part of
-            // a segment, so a new one has room; if not, its end is respected.
-            _ => Err(WriteError::Disk(AppendError::BatchTooLarge)),
-        }
-    }
-
-    fn fits(&self, group: u64, capacity: u64, reserve: Reserve) -> bool {
-        let reserved = match reserve {
-            Reserve::Keep => meta_reserve(capacity),
-            Reserve::Use => 0,
-        };
-        self.position + group + self.footer_bytes + reserved <= capacity
     }
 
     fn begin_group(&mut self) {
@@ -399,6 +369,10 @@ impl Writer {
 
     /// The group is durable: readers may see it, and those who wait may know.
     fn commit(&mut self, segment: &Arc<Segment>) {
+        let half = segment.header.capacity / 2;
+        if self.position < half && self.position + self.buffer.len() as u64 >= half {
+            self.shared.keeper.want_spare();
+        }
         self.position += self.buffer.len() as u64;
         segment.set_end(self.position);
         self.unproved = true;
@@ -409,7 +383,7 @@ impl Writer {
             tail.touched = false;
             let parts = tail.parts.take();
             self.ledger.push((id, tail.next));
-            self.footer_bytes += footer_cost(&parts);
+            self.footer_bytes += parts.footer_bytes();
             tail.stream.state.lock().append(segment, parts);
             tail.stream.waiters.wake_all();
         }
@@ -425,148 +399,6 @@ impl Writer {
             tail.touched = false;
             tail.next = tail.parts.base;
         }
-    }
-
-    /// Answers a failed write or sync of the buffer at `position`.
-    fn disk_failed(&mut self, error: io::Error) -> AppendError {
-        if error.kind() == io::ErrorKind::StorageFull {
-            return self.space_failed();
-        }
-        self.disk_errors += 1;
-        tracing::error!(%error, errors = self.disk_errors, "journal disk failed");
-        let source = Arc::new(error);
-        let Some(failed) = self.segment.take() else { return AppendError::Disk { source } };
-        if self.disk_errors >= DISK_ERRORS_MAX {
-            self.shared.queue.refuse(AppendError::ReadOnly, true);
-            // For the cut; whether it works changes nothing for anyone.
-            let _ = self.begin_segment(failed.header.ordinal);
-            self.segment = None;
-            return AppendError::ReadOnly;
-        }
-        match self.begin_segment(failed.header.ordinal) {
-            Ok(()) => AppendError::Disk { source },
-            Err(WriteError::NoRoom(error)) => {
-                self.refuse_for_space(&error);
-                AppendError::Disk { source }
-            }
-            Err(WriteError::Disk(error)) => error,
-        }
-    }
-
-    /// No space for bytes that were allocated before (a filesystem that copies
-    /// on write, a thin volume). What was written of the group is taken away.
-    fn space_failed(&mut self) -> AppendError {
-        let path = self.shared.dir.clone();
-        let error = AppendError::DiskFull { path };
-        self.refuse_for_space(&error);
-        if let Some(segment) = &self.segment {
-            let end = self.position + self.buffer.len() as u64;
-            let cleaned = segment
-                .file
-                .write_zeros(self.position, end)
-                .and_then(|()| segment.file.sync_data());
-            if cleaned.is_err() {
-                self.segment = None;
-            }
-        }
-        error
-    }
-
-    /// Nothing is accepted until the keeper has found space.
-    fn refuse_for_space(&self, error: &AppendError) {
-        self.shared.queue.refuse(error.clone(), true);
-        self.shared.keeper.look_for_space();
-    }
-
-    /// Begins the next segment, then seals the one before.
-    fn next_segment(&mut self) -> Result<(), WriteError> {
-        let old = self.segment.clone();
-        let group = self.group;
-        self.begin_segment(self.last_ordinal)?;
-        if let Some(old) = old {
-            self.seal(&old, group + 1);
-        }
-        Ok(())
-    }
-
-    /// Writes the index of a segment that is complete.
-    fn seal(&mut self, segment: &Arc<Segment>, group: u32) {
-        let mut footer = FooterWriter::new(segment.end());
-        for tail in &self.tails {
-            let state = tail.stream.state.lock();
-            for chunk in &state.chunks {
-                if Arc::ptr_eq(&chunk.segment, segment) {
-                    footer.push(tail.stream.id, chunk);
-                }
-            }
-        }
-        match footer.write(segment, group) {
-            Ok(true) => self.shared.keeper.sync(segment.clone()),
-            Ok(false) => tracing::debug!("no room for the index of a journal segment"),
-            Err(error) => tracing::warn!(%error, "cannot write the index of a journal segment"),
-        }
-    }
-
-    /// Begins a segment with the entries of all streams, durably; what is
-    /// behind `position` in the segment before counts no more.
-    pub(crate) fn begin_segment(&mut self, previous_ordinal: u64) -> Result<(), WriteError> {
-        let spare = self.shared.keeper.take_spare().map_err(WriteError::NoRoom)?;
-        self.load_tails();
-        let header = SegmentHeader {
-            ordinal: self.last_ordinal + 1,
-            tag: new_tag(),
-            capacity: spare.capacity,
-            previous_ordinal,
-            previous_end: self.position,
-        };
-        let mut start = Vec::new();
-        encode_start(&header, &mut start);
-        start.resize(DATA_START as usize + FRAME_BYTES, 0);
-        for tail in &self.tails {
-            let offset = start.len() as u64;
-            tail.stream.entry().encode(header.tag, 1, offset, &mut start);
-        }
-        let group = Frame {
-            kind: KIND_GROUP,
-            flags: 0,
-            length: (start.len() - DATA_START as usize - FRAME_BYTES) as u32,
-            group: 1,
-            stream: self.tails.len() as u32,
-            sequence: header.ordinal,
-            time: self.time,
-        };
-        group.encode_over(header.tag, DATA_START, &mut start[DATA_START as usize..]);
-        let end = start.len().next_multiple_of(SECTOR_BYTES as usize);
-        start.resize(end, 0);
-        debug_assert!(end as u64 <= header.capacity, "the bound on streams keeps entries small");
-        let written = spare.file.write_at(&start, 0).and_then(|()| spare.file.sync_data());
-        if let Err(error) = written {
-            self.shared.keeper.discard(spare);
-            return Err(self.begin_failed(error));
-        }
-        let segment = Segment::new(spare.file, header, end as u64);
-        self.shared.segments.lock().push(segment.clone());
-        self.segment = Some(segment);
-        self.last_ordinal = header.ordinal;
-        self.position = end as u64;
-        self.group = 1;
-        self.ledger.clear();
-        self.footer_bytes = FOOTER_START_BYTES;
-        self.unproved = false;
-        Ok(())
-    }
-
-    fn begin_failed(&mut self, error: io::Error) -> WriteError {
-        if error.kind() == io::ErrorKind::StorageFull {
-            return WriteError::NoRoom(AppendError::DiskFull { path: self.shared.dir.clone() });
-        }
-        self.disk_errors += 1;
-        tracing::error!(%error, errors = self.disk_errors, "cannot begin a journal segment");
-        if self.disk_errors >= DISK_ERRORS_MAX {
-            self.shared.queue.refuse(AppendError::ReadOnly, true);
-            return WriteError::Disk(AppendError::ReadOnly);
-        }
-        WriteError::Disk(AppendError::Disk { source: Arc::new(error) })
     }
 }
 
@@ -585,73 +417,8 @@ pub(crate) enum Reserve {
     Use,
 }
 
-impl ChunkParts {
-    pub(crate) fn empty(base: u64, time: i64) -> Self {
-        Self {
-            relocated: false,
-            base,
-            first: base,
-            last: base,
-            bytes: 0,
-            first_time: time,
-            last_time: time,
-            blocks: Vec::new(),
-        }
-    }
-
-    /// A chunk of this one record.
-    pub(crate) fn start(frame: &Frame, offset: u64) -> Self {
-        Self {
-            relocated: frame.flags & FLAG_RELOCATED != 0,
-            bytes: frame.span() as u64,
-            blocks: vec![Block { offset: offset as u32, delta: 0 }],
-            ..Self::empty(frame.sequence, frame.time)
-        }
-    }
-
-    /// The next record after it.
-    pub(crate) fn add(&mut self, frame: &Frame, offset: u64) {
-        let block = self.blocks.last().map_or(0, |block| u64::from(block.offset));
-        if offset - block >= BLOCK_BYTES {
-            let delta = (frame.sequence - self.base) as u32;
-            self.blocks.push(Block { offset: offset as u32, delta });
-        }
-        self.last = frame.sequence;
-        self.last_time = frame.time;
-        self.bytes += frame.span() as u64;
-    }
-
-    fn take(&mut self) -> Self {
-        std::mem::replace(self, Self::empty(0, 0))
-    }
-}
-
-fn footer_cost(parts: &ChunkParts) -> u64 {
-    64 + parts.blocks.len() as u64 * 8
-}
-
-/// A tag for one life of a segment; 0 would be found in zeros.
-pub(crate) fn new_tag() -> u32 {
-    loop {
-        let tag = u32::from_le_bytes(host::entropy::bytes());
-        if tag != 0 {
-            return tag;
-        }
-    }
-}
-
-/// A stream has a block in the index about every so many bytes of log.
-pub(crate) const BLOCK_BYTES: u64 = 32 << 10;
-
 /// The journal becomes read-only with this disk error.
 const DISK_ERRORS_MAX: u32 = 2;
 
-/// The end of each segment is for entries only.
-fn meta_reserve(capacity: u64) -> u64 {
-    (capacity / 8).min(64 << 10)
-}
-
 /// A larger buffer is given back after a group.
 const BUFFER_KEPT_BYTES: usize = 2 << 20;
-
-pub(crate) const FOOTER_START_BYTES: u64 = 128;

@@ -129,6 +129,21 @@ fn a_second_disk_error_makes_the_journal_read_only_until_it_is_opened_again() {
 }
 
 #[test]
+fn a_spare_that_cannot_be_made_is_a_disk_error_too() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (faults, settings) = faulty();
+    let (journal, _) = open(dir.path(), settings);
+    let stream = journal.stream("a").expect("made");
+    let mut ledger = Ledger::default();
+    ledger.send(&journal, stream).expect("durable");
+    // The first failure is the keeper's, whose spare the cut needs.
+    faults.fail_syncs(1, 1000, FaultError::Io);
+    let error = ledger.send(&journal, stream).expect_err("failed");
+    assert!(matches!(error, AppendError::ReadOnly), "{error:?}");
+    ledger.check(&journal, stream);
+}
+
+#[test]
 fn when_the_new_segment_fails_too_the_journal_is_read_only() {
     let dir = tempfile::tempdir().expect("a directory");
     let (faults, settings) = faulty();
@@ -303,6 +318,7 @@ fn number(body: &[u8]) -> u64 {
 
 /// Waits until the keeper has a segment ready, so that it leaves the disk alone.
 fn wait_for_spare(journal: &Journal) {
+    journal.shared.keeper.want_spare();
     poll(|| journal.shared.keeper.has_spare());
 }
 

@@ -11,10 +11,12 @@
 //! - *fjall*: one thread with a batch for all who wait, then `persist(SyncAll)`.
 //!
 //! Arguments: `--seconds N` for each measurement (3), `--dir DIR` (a temporary
-//! directory under target), `--json FILE`, `--only NAME`.
+//! directory under target), `--json FILE`, `--only NAME`; or `--backlog`: what a
+//! million stored records cost in memory, at opening and when they are read.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark's report; it may die")]
 
+mod backlog;
 mod contenders;
 
 use std::path::{Path, PathBuf};
@@ -24,6 +26,10 @@ use contenders::{Figures, Load};
 
 fn main() {
     let arguments = Arguments::parse();
+    if arguments.backlog {
+        backlog::run(&arguments.dir);
+        return;
+    }
     let mut rows = Vec::new();
     for record_bytes in [300, 1024] {
         for writers in [1, 32, 512] {
@@ -123,6 +129,7 @@ struct Arguments {
     dir: PathBuf,
     json: Option<PathBuf>,
     only: Option<String>,
+    backlog: bool,
 }
 
 impl Arguments {
@@ -132,10 +139,13 @@ impl Arguments {
             dir: Path::new(env!("CARGO_TARGET_TMPDIR")).join("journal-bench"),
             json: None,
             only: None,
+            backlog: false,
         };
-        let mut words = std::env::args().skip(1);
+        let words = host::env::args().into_iter().skip(1);
+        let mut words = words.map(|word| word.into_string().unwrap());
         while let Some(word) = words.next() {
             match word.as_str() {
+                "--backlog" => parsed.backlog = true,
                 "--seconds" => {
                     let seconds = words.next().and_then(|word| word.parse().ok());
                     parsed.duration = Duration::from_secs_f64(seconds.expect("--seconds NUMBER"));

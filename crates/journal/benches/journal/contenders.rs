@@ -61,7 +61,10 @@ impl Figures {
 /// A contender that is set up: runs the load once.
 pub(crate) type Contender = Box<dyn FnMut(&Load) -> Figures>;
 
-pub(crate) const ALL: [(&str, fn(&Path) -> Contender); 4] =
+/// Sets a contender up in a directory.
+pub(crate) type SetUp = fn(&Path) -> Contender;
+
+pub(crate) const ALL: [(&str, SetUp); 4] =
     [("bare", bare), ("journal", journal), ("sqlite", sqlite), ("fjall", fjall)];
 
 /// What the disk does when nobody gets in its way.
@@ -155,7 +158,8 @@ fn fjall(dir: &Path) -> Contender {
 
 /// Group commit for those that have none: a thread that takes all who wait.
 fn by_batches(mut store: impl FnMut(&[Bytes]) + Send + 'static) -> Contender {
-    let (sender, mut receiver) = mpsc::unbounded_channel::<(Bytes, oneshot::Sender<()>)>();
+    // More than there are ever writers.
+    let (sender, mut receiver) = mpsc::channel::<(Bytes, oneshot::Sender<()>)>(4096);
     let syncs = Arc::new(AtomicU64::new(0));
     let counted = syncs.clone();
     std::thread::spawn(move || {
@@ -179,7 +183,7 @@ fn by_batches(mut store: impl FnMut(&[Bytes]) + Send + 'static) -> Contender {
             let (sender, body) = (sender.clone(), body.clone());
             move || {
                 let (acknowledge, acknowledged) = oneshot::channel();
-                sender.send((body.clone(), acknowledge)).unwrap();
+                sender.try_send((body.clone(), acknowledge)).unwrap();
                 async move { acknowledged.await.unwrap() }
             }
         });
