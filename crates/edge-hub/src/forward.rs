@@ -31,6 +31,7 @@ use tokio::task::JoinSet;
 
 use crate::core::Core;
 use crate::routing::{Endpoint, Queue};
+use crate::settings::STORE_BYTES;
 
 /// The pumps.
 pub(crate) struct Forward {
@@ -38,6 +39,8 @@ pub(crate) struct Forward {
     parked: Mutex<HashMap<IdentityId, StreamId>>,
     tasks: Mutex<JoinSet<()>>,
     shutdown: Shutdown,
+    /// What the store may take on the disk when more is taken in.
+    bytes_max: u64,
 }
 
 /// One stream of a pump.
@@ -48,18 +51,28 @@ struct Lane {
 }
 
 impl Forward {
-    pub(crate) fn new(shutdown: Shutdown) -> Self {
+    /// `bytes_max`: what the store may take on the disk.
+    pub(crate) fn new(shutdown: Shutdown, bytes_max: u64) -> Self {
         Self {
             pumps: Mutex::default(),
             parked: Mutex::default(),
             tasks: Mutex::default(),
             shutdown,
+            bytes_max: bytes_max.saturating_sub(KEPT_BACK_BYTES),
         }
     }
 
-    /// Whether more messages may be stored, by the manifest's own bound. The operator's bound is
-    /// the journal's.
+    /// Whether more messages may be stored: by the operator's bound, short of which something is
+    /// kept back so that a refused sender's messages can still be moved out of the others' way,
+    /// and by the manifest's. When the store is full the sender keeps its messages: it gets no
+    /// acknowledgement and is disconnected. Nothing that was acknowledged makes room.
     pub(crate) fn admit(&self, core: &Core) -> Result<(), SubmitError> {
+        let used = core.journal.info().bytes;
+        if used >= self.bytes_max {
+            return Err(SubmitError::Unavailable(format!(
+                "the store is full: it takes {used} bytes; let the hub be reached, or raise {STORE_BYTES}"
+            )));
+        }
         let Some(bytes_max) = core.routes.active().bytes_max else { return Ok(()) };
         let stored: u64 = core
             .journal
@@ -219,6 +232,8 @@ async fn append(core: &Core, stream: StreamId, bodies: Vec<bytes::Bytes>) -> Res
     }
 }
 
+/// Room for moving messages when nothing is taken in any more.
+const KEPT_BACK_BYTES: u64 = 16 << 20;
 /// Before the sender's id in the name of its own queue.
 const PARKED: &str = "parked/";
 const DEAD: &str = "dead";

@@ -156,7 +156,7 @@ impl EdgeHub {
             sessions: Sessions::new(settings.clients_max),
             calls: Calls::default(),
             routes: Routes::new(),
-            forward: Forward::new(shutdown.clone()),
+            forward: Forward::new(shutdown.clone(), settings.store_bytes_max),
             twins: Twins::default(),
             scope: scope(&settings, &site),
             upstream,

@@ -31,7 +31,7 @@ pub(crate) async fn report(site: &Site, protocol: &str) {
             "upstream protocol is refused; this stands in the reported properties of $edgeHub, too"
         ),
         Err(error) => {
-            tracing::error!(protocol, %error, "upstream protocol is refused, and the hub cannot be told")
+            tracing::error!(protocol, %error, "upstream protocol is refused, and the hub cannot be told");
         }
     }
     client.close().await;

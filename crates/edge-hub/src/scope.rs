@@ -116,7 +116,9 @@ impl Scope {
             && let Ok(_permit) = self.asking.try_acquire()
         {
             let limit = if self.known.read().contains_key(id) { FRESHEN_LIMIT } else { FIND_LIMIT };
-            if core.clock.timeout(limit, self.ask(core, id)).await.is_err() {
+            // On the heap, so that every connection does not carry the room of an HTTP exchange.
+            let ask = Box::pin(self.ask(core, id));
+            if core.clock.timeout(limit, ask).await.is_err() {
                 tracing::debug!(%id, "the hub does not say in time who this is");
             }
         }
@@ -180,7 +182,7 @@ fn read(devices: &[ScopeDevice], modules: &[ScopeModule]) -> HashMap<IdentityId,
                 known.insert(IdentityId::device(device.id), entry);
             }
             Err(fault) => {
-                tracing::warn!(id = device.device_id, %fault, "device left out of the scope")
+                tracing::warn!(id = device.device_id, %fault, "device left out of the scope");
             }
         }
     }
@@ -199,7 +201,7 @@ fn read(devices: &[ScopeDevice], modules: &[ScopeModule]) -> HashMap<IdentityId,
                 known.insert(module.identity(), entry);
             }
             Err(fault) => {
-                tracing::warn!(id = module.module_id, %fault, "module left out of the scope")
+                tracing::warn!(id = module.module_id, %fault, "module left out of the scope");
             }
         }
     }

@@ -435,3 +435,65 @@ async fn messages_of_two_priorities_and_two_endpoints_all_arrive() {
     }
     edge.stop().await;
 }
+
+#[tokio::test]
+async fn a_full_store_refuses_the_sender_and_forgets_nothing() {
+    let machine = Machine::new(&["edge1/a"], everything_upstream()).await;
+    let edge = machine.start_with(&[("FARSHORE_EDGE_STORE_BYTES", "67108864")]).await;
+    machine.hub.stop().await;
+    let (a, _a_events) = machine.join(&edge, "edge1/a", &[]).await;
+    let body = |number: usize| format!("{number} {}", "x".repeat(200_000));
+    let full = || !edge.metrics.render().contains("messages_unack_total 0\n");
+    let mut next = 0;
+    let refused = loop {
+        let mut sent = a.send(output(&body(next), "out")).await.unwrap();
+        next += 1;
+        let refused = async {
+            while !full() {
+                machine.clock.sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            done = &mut sent => done.unwrap(),
+            () = refused => break sent,
+        }
+    };
+    assert!((150..400).contains(&next), "{next}");
+    // The hub takes what waits, and then there is room for the refused one too: it comes again.
+    machine.hub.start().await;
+    within("an acknowledgement", refused).await.unwrap();
+    let received = machine.hub.until_received("edge1/a", &body(next - 1)).await;
+    let expected: Vec<String> = (0..next).map(body).collect();
+    assert!(without_repeats(received) == expected, "all of them, in order");
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn messages_past_their_time_are_given_up_and_counted() {
+    let routes = json!({
+        "b": {
+            "route": "FROM /messages/* INTO BrokeredEndpoint(\"/modules/b/inputs/in\")",
+            "timeToLiveSecs": 1
+        },
+        "up": { "route": "FROM /messages/* INTO $upstream", "timeToLiveSecs": 1 }
+    });
+    let machine = Machine::new(&["edge1/a", "edge1/b"], routes).await;
+    let edge = machine.start().await;
+    machine.hub.stop().await;
+    let (a, _a_events) = machine.join(&edge, "edge1/a", &[]).await;
+    send_all(&a, bodies("late", 0..5)).await;
+    let given_up = async {
+        while !edge.metrics.render().contains("ttl_expiry_total 10\n") {
+            machine.clock.sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    within("the end of their lives", given_up).await;
+    let connects = machine.hub.with(|state| state.connects.len());
+    machine.hub.start().await;
+    machine.hub.until("the edge hub", |state| state.connects.len() > connects + 1).await;
+    send_all(&a, bodies("new", 0..1)).await;
+    let received = machine.hub.until_received("edge1/a", "new 0").await;
+    assert_eq!(received, ["new 0"]);
+    edge.stop().await;
+}

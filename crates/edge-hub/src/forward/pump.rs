@@ -224,7 +224,7 @@ impl Pump {
         for step in steps {
             match step {
                 Step::Send { sequence, attempt } => {
-                    self.send(index, sequence, attempt, &mut stuck).await
+                    self.send(index, sequence, attempt, &mut stuck).await;
                 }
                 Step::Park { sequence, reason } => {
                     if let Some(slot) = self.lanes[index].window.slot(sequence) {
@@ -374,9 +374,15 @@ impl Pump {
 
     /// When to look again though nothing happens: lives end, senders stall.
     fn deadline(&self) -> Option<Mono> {
+        if self.rest_until.is_some() {
+            return self.rest_until;
+        }
         let waits = self.lanes.iter().any(|lane| !lane.window.is_empty());
-        let look = waits.then(|| self.core.clock.now() + LOOK_EVERY);
-        self.rest_until.or(look)
+        let wall = self.core.clock.wall();
+        let lives = self.lanes.iter().filter_map(|lane| lane.window.next_expiry());
+        let left = lives.min().map(|expires| expires.duration_since(wall));
+        let left = left.and_then(|left| Duration::try_from(left).ok()).unwrap_or(LOOK_EVERY);
+        waits.then(|| self.core.clock.now() + left.clamp(LOOK_AGAIN_MIN, LOOK_EVERY))
     }
 
     /// Waits a moment for acknowledgements, so that less comes twice after the restart.
@@ -443,6 +449,8 @@ const READ_AGAIN: Duration = Duration::from_secs(1);
 /// A full disk does not get free at once.
 const STORE_AGAIN: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// Also what keeps a message that is past its time, and in flight, from being looked at in a loop.
+const LOOK_AGAIN_MIN: Duration = Duration::from_millis(500);
 const WIND_DOWN_LIMIT: Duration = Duration::from_secs(2);
 /// Senders whose last acknowledgement is remembered.
 const SENDERS_NOTED_MAX: usize = 1024;

@@ -195,6 +195,12 @@ impl Window {
         }
     }
 
+    /// When the first of its unfinished messages is past its time.
+    pub(crate) fn next_expiry(&self) -> Option<Timestamp> {
+        let unfinished = self.slots.iter().filter(|slot| slot.state != SlotState::Finished);
+        unfinished.filter_map(|slot| slot.expires).min()
+    }
+
     /// Everything before this sequence is finished.
     pub(crate) fn checkpoint(&self) -> u64 {
         self.slots.front().map_or(self.next, |slot| slot.sequence)

@@ -110,6 +110,11 @@ impl Machine {
         self.start_with(&[]).await
     }
 
+    /// The environment of an edge hub in a process of its own.
+    pub(crate) fn environment_json(&self) -> String {
+        serde_json::to_string(&self.environment()).unwrap()
+    }
+
     pub(crate) async fn start_with(&self, changes: &[(&str, &str)]) -> Running {
         let shutdown = Shutdown::new();
         let (settings, clock, stop) =
@@ -141,7 +146,17 @@ impl Machine {
         id: &str,
         wants: &[Subscription],
     ) -> (DeviceClient, Events) {
-        let dial = Dial::new(GATEWAY, running.port).at(Some("127.0.0.1".into()));
+        self.connect_to(running.port, id, wants)
+    }
+
+    /// The same, at a port.
+    pub(crate) fn connect_to(
+        &self,
+        port: u16,
+        id: &str,
+        wants: &[Subscription],
+    ) -> (DeviceClient, Events) {
+        let dial = Dial::new(GATEWAY, port).at(Some("127.0.0.1".into()));
         let tls = ClientTls::new(&[&self.ca.root_pem()]).unwrap();
         let signer = Arc::new(KeySigner::from_base64(&hub::key(id)).unwrap());
         let mut options = Options::new(HUB, dial, tls, id.parse().unwrap(), signer);
