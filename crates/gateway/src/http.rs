@@ -9,7 +9,6 @@ mod authorize;
 mod events;
 mod resources;
 
-
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -355,7 +355,7 @@ fn wrong_values_are_refused_with_their_line() {
         ("[agent]\ntype = \"wasm\"", "2: agent.type must be \"docker\""),
         (
             "[agent.env]\nUpstreamProtocol = \"Amqp\"",
-            "2: agent.env.UpstreamProtocol is not served yet",
+            "2: agent.env.UpstreamProtocol is \"Amqp\", which is not served yet",
         ),
         ("[agent]\nimagePullPolicy = \"sometimes\"", "2: agent.imagePullPolicy is not one of"),
         ("[agent.env]\nA = 1", "2: agent.env.A is not a quoted string"),

@@ -32,9 +32,9 @@ pub(crate) struct Arguments {
     /// Forget the hub and the device of an earlier run first
     #[arg(long)]
     reset: bool,
-    /// End after this many seconds
-    #[arg(long, value_name = "SECONDS")]
-    duration: Option<u64>,
+    /// End after this time, for example 30s, 5m or 1h
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    duration: Option<Duration>,
     /// Run modules as processes, even when a container engine answers
     #[arg(long)]
     no_docker: bool,
@@ -61,10 +61,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     }
     paths.create()?;
     let mut show = Show::new(&paths);
-    if let Some(seconds) = arguments.duration {
+    if let Some(duration) = arguments.duration {
         let (clock, shutdown) = (clock.clone(), shutdown.clone());
         tokio::spawn(async move {
-            clock.sleep(Duration::from_secs(seconds)).await;
+            clock.sleep(duration).await;
             shutdown.trigger();
         });
     }
@@ -82,6 +82,19 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     up.stop().await;
     show.ended();
     watched
+}
+
+/// A number with `s`, `m` or `h`; alone it means seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is no time; write 30s, 5m or 1h");
+    let (number, unit_s) = match text.char_indices().next_back() {
+        Some((at, 's')) => (&text[..at], 1),
+        Some((at, 'm')) => (&text[..at], 60),
+        Some((at, 'h')) => (&text[..at], 3600),
+        _ => (text, 1),
+    };
+    let number: u32 = number.parse().map_err(|_| wrong())?;
+    Ok(Duration::from_secs(u64::from(number) * unit_s))
 }
 
 /// What is running.
@@ -201,3 +214,18 @@ impl Up {
 
 /// Well formed, and used for nothing.
 const DRAFT_CONNECTION_STRING: &str = "HostName=localhost;DeviceId=draft;SharedAccessKey=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_with_their_unit() {
+        for (text, seconds) in [("30", 30), ("30s", 30), ("5m", 300), ("1h", 3600)] {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)));
+        }
+        for text in ["", "s", "-1s", "5d", "1.5h"] {
+            assert!(duration(text).unwrap_err().contains("write 30s"), "{text}");
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! `[agent]`: the agent is part of the daemon; its environment is inherited by modules.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::config::AgentConfig;
@@ -42,7 +43,7 @@ pub(super) fn section(root: &mut Section<'_, '_>) -> AgentConfig {
 fn environment(section: Section<'_, '_>) -> BTreeMap<String, String> {
     let mut env = BTreeMap::new();
     let path = section.named("");
-    let mut wrong = Vec::new();
+    let mut wrong: Vec<(_, Cow<'static, str>)> = Vec::new();
     // `entries` takes the section, so that its problems are reported by hand.
     let reporter = section.reporter();
     for mut found in section.entries() {
@@ -50,13 +51,15 @@ fn environment(section: Section<'_, '_>) -> BTreeMap<String, String> {
         let name = found.key.get(path.len()..).unwrap_or_default().to_owned();
         match found.value.as_str() {
             Some(value) if name == "UpstreamProtocol" && !value.eq_ignore_ascii_case("Mqtt") => {
-                wrong.push((found, "is not served yet; write \"Mqtt\" or remove it"));
+                let what =
+                    format!("is {value:?}, which is not served yet; write \"Mqtt\" or remove it");
+                wrong.push((found, what.into()));
             }
             Some(value) if is_variable(&name) && !value.contains('\0') => {
                 env.insert(name, value.to_owned());
             }
-            Some(_) => wrong.push((found, "is not the name of a variable")),
-            None => wrong.push((found, "is not a quoted string")),
+            Some(_) => wrong.push((found, "is not the name of a variable".into())),
+            None => wrong.push((found, "is not a quoted string".into())),
         }
     }
     for (found, what) in wrong {
