@@ -198,7 +198,7 @@ impl Up {
         // Read from now on before the first message can come.
         let readers = device::readers(&self.hub)?;
         self.device.until_running(&self.hub, show, clock).await?;
-        show.hints(&self.device, &self.hub);
+        show.hints(&self.device, &self.hub, &self.hub.login()?.to_string());
         device::follow(readers, &self.device, show).await
     }
 

@@ -56,7 +56,7 @@ impl Show {
     }
 
     /// How to go on, in another terminal.
-    pub(super) fn hints(&mut self, device: &FirstDevice, hub: &RunningHub) {
+    pub(super) fn hints(&mut self, device: &FirstDevice, hub: &RunningHub, login: &str) {
         self.clear();
         let data = self.data.replace(' ', "\\ ");
         println!();
@@ -65,10 +65,11 @@ impl Show {
         println!("  farshore monitor                            what arrives at the hub");
         println!("  farshore device create my-device            another device");
         println!("  farshore device connection-string my-device what it connects with");
-        println!(
-            "The service connection string is in {}/login.toml, the CA to trust in {}/hub/ca.pem.",
-            self.data, self.data
-        );
+        println!();
+        println!("Connection strings (secrets: they let their holder in):");
+        println!("  back ends   {login}");
+        println!("  this device {}", device.connection_string());
+        println!("The CA to trust is {}/hub/ca.pem.", self.data);
         if hub.mqtt_port != super::ports::MQTT || hub.https_port != super::ports::HTTPS {
             println!(
                 "The usual ports are taken or not allowed: SDKs with fixed ports cannot connect to MQTT port {}, HTTPS port {}.",
