@@ -327,8 +327,11 @@ impl Shared {
         self.has_ages.fetch_or(retention.age.is_some(), Ordering::Relaxed);
         let state = StreamState::new(retention);
         let stream = self.streams.add(name, state);
+        // Queued in the order of the ids, so that after a crash none is missing
+        // between others.
+        let queued = self.queue.push_entry(stream.id);
         drop(creating);
-        self.store_entry(stream.id)?;
+        queued?.wait_blocking()?;
         // Written a second time, elsewhere, so that damage to one sector does
         // not cost the name.
         if self.mark_dirty(stream.id) {

@@ -140,6 +140,9 @@ impl Writer {
                 while let Some(pending) = self.shared.queue.try_next() {
                     self.write_pending(pending);
                 }
+                if self.shared.queue.is_closed() {
+                    return false;
+                }
             }
         }
         true

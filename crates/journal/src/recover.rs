@@ -80,18 +80,18 @@ pub(crate) fn open(dir: &Path, settings: Settings, clock: Clock) -> Result<Opene
     disk.create_dir(dir).map_err(at_dir)?;
     let lock = disk.lock(dir).map_err(at_dir)?;
     let lock = lock.ok_or_else(|| OpenError::Locked { path: dir.to_owned() })?;
-    let mut opening = Opening::new(dir, disk);
+    let mut opening = Opening::new(dir, &settings);
     opening.find_files()?;
     opening.read_segments()?;
     let streams = opening.build_streams()?;
-    opening.order_tail(settings.segment_bytes)?;
+    opening.order_tail()?;
 
     if opening.segments.is_empty() && opening.spares.is_empty() {
         opening.first_file(settings.first_segment_bytes)?;
     }
     let (shared, mut writer) = opening.compose(settings, clock.clone(), streams)?;
     if writer.segment.is_none() && shared.segments.lock().is_empty() {
-        let begun = writer.begin_segment(0);
+        let begun = writer.begin_segment();
         begun.map_err(|error| write_error(dir, error))?;
     }
     if let Ok(time) = Timestamp::from_microsecond(writer.time) {

@@ -40,6 +40,8 @@ pub(crate) struct Writer {
     /// The last group's number in this segment.
     pub(crate) group: u32,
     pub(crate) last_ordinal: u64,
+    /// The segment that `position` is in, even when it cannot go on.
+    pub(crate) position_in: u64,
     /// The latest enqueued time, in microseconds.
     pub(crate) time: i64,
     /// The last group's streams and their next sequences.
@@ -84,6 +86,7 @@ impl Writer {
             position: 0,
             group: 0,
             last_ordinal: 0,
+            position_in: 0,
             time: i64::MIN,
             ledger: Vec::new(),
             unproved: false,

@@ -29,6 +29,7 @@ use crate::{OpenError, Shared};
 pub(super) struct Opening {
     dir: PathBuf,
     disk: Disk,
+    segment_bytes: u64,
     files: Vec<(DiskFile, SegmentHeader)>,
     /// By age: the oldest first.
     pub(super) segments: Vec<Arc<Segment>>,
@@ -45,10 +46,11 @@ pub(super) struct Opening {
 }
 
 impl Opening {
-    pub(super) fn new(dir: &Path, disk: Disk) -> Self {
+    pub(super) fn new(dir: &Path, settings: &Settings) -> Self {
         Self {
             dir: dir.to_owned(),
-            disk,
+            disk: settings.disk.clone(),
+            segment_bytes: settings.segment_bytes,
             files: Vec::new(),
             segments: Vec::new(),
             chunks: Vec::new(),
@@ -229,6 +231,13 @@ impl Opening {
             *next = (*next).max(evidence.next);
         }
         let (end, chunks) = (found.end, std::mem::take(&mut found.chunks));
+        if last && found.sealed {
+            // A segment is sealed when its successor is durable. That one is
+            // gone, and nothing tells what was in it.
+            let capacity = self.segment_bytes;
+            self.damaged(path, end..end);
+            found.unexplained.push(u64::MAX - capacity..u64::MAX);
+        }
         if last {
             self.tail = Some(found);
         }
@@ -314,10 +323,10 @@ impl Opening {
 
     /// Writes a torn last group again without its tail, and makes what was
     /// found in the last segment durable before anyone sees it.
-    pub(super) fn order_tail(&mut self, segment_bytes: u64) -> Result<(), OpenError> {
+    pub(super) fn order_tail(&mut self) -> Result<(), OpenError> {
         // Old sizes are of no use after a change of settings.
         let (fit, unfit): (Vec<_>, Vec<_>) =
-            self.spares.drain(..).partition(|spare| spare.capacity == segment_bytes);
+            self.spares.drain(..).partition(|spare| spare.capacity == self.segment_bytes);
         self.spares = fit;
         for spare in unfit {
             let path = spare.file.path().to_owned();
@@ -395,6 +404,7 @@ impl Opening {
         writer.time = self.time;
         if let (Some(segment), Some(tail)) = (self.segments.last(), &self.tail) {
             writer.position = segment.end();
+            writer.position_in = segment.header.ordinal;
             writer.group = tail.last_group;
             if !tail.sealed {
                 writer.segment = Some(segment.clone());

@@ -224,6 +224,30 @@ fn a_missing_segment_costs_its_records() {
 }
 
 #[test]
+fn a_last_segment_that_is_gone_is_noticed_and_no_sequence_is_given_twice() {
+    let written = write(700, true);
+    let last = (0..8).rev().find(|number| {
+        written.segment(*number).exists() && written.bytes(*number).iter().any(|byte| *byte != 0)
+    });
+    let last = last.expect("a segment");
+    let size = small().segment_bytes as usize;
+    let data_start = crate::format::DATA_START;
+    for damage in 0..3 {
+        let copy = Written { dir: copy(&written), acknowledged: written.acknowledged.clone() };
+        match damage {
+            0 => std::fs::remove_file(copy.segment(last)).expect("removed"),
+            1 => copy.put(last, 0, &vec![0; size]),
+            // Its headers are there, so it looks as if it had never begun.
+            _ => copy.put(last, data_start, &vec![0; size - data_start as usize]),
+        }
+        // Checks that each missing one is told, and that the next is a new one.
+        let (missing, report) = copy.missing(small());
+        assert!(missing.len() > 10, "{damage}: {}", missing.len());
+        assert!(report.damaged_ranges > 0, "{damage}");
+    }
+}
+
+#[test]
 fn a_segment_of_garbage_is_set_aside() {
     let written = write(700, true);
     let size = small().segment_bytes as usize;

@@ -55,15 +55,16 @@ impl Writer {
         self.disk_errors += 1;
         tracing::error!(%error, errors = self.disk_errors, "journal disk failed");
         let source = Arc::new(error);
-        let Some(failed) = self.segment.take() else { return AppendError::Disk { source } };
+        // Never written again: what is behind `position` in it is to be cut off.
+        self.segment = None;
         if self.disk_errors >= DISK_ERRORS_MAX {
             self.shared.queue.refuse(AppendError::ReadOnly, true);
             // For the cut; whether it works changes nothing for anyone.
-            let _ = self.begin_segment(failed.header.ordinal);
+            let _ = self.begin_segment();
             self.segment = None;
             return AppendError::ReadOnly;
         }
-        match self.begin_segment(failed.header.ordinal) {
+        match self.begin_segment() {
             Ok(()) => AppendError::Disk { source },
             Err(WriteError::NoRoom(error)) => {
                 self.refuse_for_space(&error);
@@ -100,46 +101,49 @@ impl Writer {
 
     /// Begins the next segment, then seals the one before.
     fn next_segment(&mut self) -> Result<(), WriteError> {
-        let old = self.segment.clone();
-        let group = self.group;
-        self.begin_segment(self.last_ordinal)?;
-        if let Some(old) = old {
-            self.seal(&old, group + 1);
+        // The index is gathered before the entries of the next segment are: a
+        // trim in between must not take records out of the one that the other
+        // still counts, or a crash would make them look lost.
+        let sealed = self.segment.clone().map(|segment| (self.index(&segment), segment));
+        let group = self.group + 1;
+        self.begin_segment()?;
+        let Some((index, segment)) = sealed else { return Ok(()) };
+        match index.write(&segment, group) {
+            Ok(true) => self.shared.keeper.sync(segment),
+            Ok(false) => tracing::debug!("no room for the index of a journal segment"),
+            Err(error) => tracing::warn!(%error, "cannot write the index of a journal segment"),
         }
         Ok(())
     }
 
-    /// Writes the index of a segment that is complete.
-    fn seal(&mut self, segment: &Arc<Segment>, group: u32) {
-        let mut footer = FooterWriter::new(segment.end());
+    /// Which records of which streams are in a segment.
+    fn index(&self, segment: &Arc<Segment>) -> FooterWriter {
+        let mut index = FooterWriter::new(segment.end());
         for tail in &self.tails {
             let state = tail.stream.state.lock();
             for chunk in &state.chunks {
                 if Arc::ptr_eq(&chunk.segment, segment) {
-                    footer.push(tail.stream.id, chunk);
+                    index.push(tail.stream.id, chunk);
                 }
             }
         }
-        match footer.write(segment, group) {
-            Ok(true) => self.shared.keeper.sync(segment.clone()),
-            Ok(false) => tracing::debug!("no room for the index of a journal segment"),
-            Err(error) => tracing::warn!(%error, "cannot write the index of a journal segment"),
-        }
+        index
     }
 
     /// Begins a segment with the entries of all streams, durably; what is
     /// behind `position` in the segment before counts no more.
-    pub(crate) fn begin_segment(&mut self, previous_ordinal: u64) -> Result<(), WriteError> {
+    pub(crate) fn begin_segment(&mut self) -> Result<(), WriteError> {
         let spare = self.shared.keeper.take_spare().map_err(|error| match error {
             AppendError::Disk { source } => self.begin_failed(&source),
             error => WriteError::NoRoom(error),
         })?;
         self.load_tails();
+        self.last_ordinal += 1;
         let header = SegmentHeader {
-            ordinal: self.last_ordinal + 1,
+            ordinal: self.last_ordinal,
             tag: new_tag(),
             capacity: spare.capacity,
-            previous_ordinal,
+            previous_ordinal: self.position_in,
             previous_end: self.position,
         };
         let mut start = Vec::new();
@@ -164,13 +168,16 @@ impl Writer {
         debug_assert!(end as u64 <= header.capacity, "the bound on streams keeps entries small");
         let written = spare.file.write_at(&start, 0).and_then(|()| spare.file.sync_data());
         if let Err(error) = written {
+            // Its header may be on disk and its removal not: then it says where
+            // the segment before ends, so that one must not grow any more.
+            self.segment = None;
             self.shared.keeper.discard(spare);
             return Err(self.begin_failed(&Arc::new(error)));
         }
         let segment = Segment::new(spare.file, header, end as u64);
         self.shared.segments.lock().push(segment.clone());
         self.segment = Some(segment);
-        self.last_ordinal = header.ordinal;
+        self.position_in = header.ordinal;
         self.position = end as u64;
         self.group = 1;
         self.ledger.clear();
