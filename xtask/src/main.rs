@@ -8,7 +8,6 @@
 
 mod bench;
 mod bench_journal;
-mod bench_peers;
 mod crash;
 mod fuzz;
 mod generate;
