@@ -4,7 +4,7 @@ use crate::{Outcome, bench_journal};
 
 /// Arguments of `cargo xtask bench`.
 #[derive(clap::Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     #[command(subcommand)]
     what: What,
 }
@@ -16,7 +16,7 @@ enum What {
 }
 
 /// Measures.
-pub fn run(arguments: &Arguments) -> Outcome {
+pub(crate) fn run(arguments: &Arguments) -> Outcome {
     match &arguments.what {
         What::Journal(arguments) => bench_journal::run(arguments),
     }

@@ -3,12 +3,12 @@
 
 use std::path::PathBuf;
 
-use crate::run::{cargo, run as run_command};
 use crate::Outcome;
+use crate::run::{cargo, run as run_command};
 
 /// Arguments of `cargo xtask bench journal`.
 #[derive(clap::Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// Seconds for each measurement
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
@@ -21,7 +21,7 @@ pub struct Arguments {
 }
 
 /// Builds the benchmark for release and runs it.
-pub fn run(arguments: &Arguments) -> Outcome {
+pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let mut command = cargo();
     command.args(["bench", "--quiet", "-p", "journal", "--bench", "journal", "--"]);
     command.arg("--seconds").arg(arguments.seconds.to_string());

@@ -14,12 +14,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::run::{cargo, is_there, output, run as run_command, target_dir};
 use crate::Outcome;
+use crate::run::{cargo, is_there, output, run as run_command, target_dir};
 
 /// Arguments of `cargo xtask crash`.
 #[derive(clap::Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// How often the writer is killed
     #[arg(long, default_value_t = 1000)]
     kills: u64,
@@ -33,24 +33,26 @@ pub struct Arguments {
 
 impl Arguments {
     /// What CI does: 50 kills and 10 power cuts.
-    pub fn short(power_cuts: bool) -> Self {
+    pub(crate) fn short(power_cuts: bool) -> Self {
         Self { kills: 50, power_cuts: if power_cuts { 10 } else { 0 }, seed: None }
     }
 }
 
 /// Kills, cuts, checks.
-pub fn run(arguments: &Arguments) -> Outcome {
+pub(crate) fn run(arguments: &Arguments) -> Outcome {
     if arguments.power_cuts > 0 {
         check_needs()?;
     }
     run_command(cargo().args(["build", "--quiet", "-p", "journal", "--example", "crash_writer"]))?;
-    let writer = target_dir()?.join("debug/examples/crash_writer");
     let seed = arguments.seed.unwrap_or_else(|| {
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |time| time.as_nanos() as u64)
     });
     println!("crash: seed {seed}");
     let scratch = target_dir()?.join(format!("crash-{}", std::process::id()));
     std::fs::create_dir_all(&scratch)?;
+    // A copy, which no build replaces while we run.
+    let writer = scratch.join("crash_writer");
+    std::fs::copy(target_dir()?.join("debug/examples/crash_writer"), &writer)?;
     let outcome = kills(&writer, &scratch, seed, arguments.kills)
         .and_then(|()| power_cuts(&writer, &scratch, seed, arguments.power_cuts));
     match outcome {
@@ -66,7 +68,8 @@ fn check_needs() -> Outcome {
         missing.push("root");
     }
     for program in ["mkfs.ext4", "mount", "umount", "truncate"] {
-        let in_sbin = ["/usr/sbin", "/sbin"].iter().any(|dir| Path::new(dir).join(program).exists());
+        let in_sbin =
+            ["/usr/sbin", "/sbin"].iter().any(|dir| Path::new(dir).join(program).exists());
         if !is_there(program) && !in_sbin {
             missing.push(program);
         }
@@ -91,7 +94,11 @@ fn kills(writer: &Path, scratch: &Path, seed: u64, count: u64) -> Outcome {
         if !while_opening {
             life.until_ready(&mut running)?;
         }
-        std::thread::sleep(Duration::from_micros(random.below(if while_opening { 20_000 } else { 80_000 })));
+        std::thread::sleep(Duration::from_micros(random.below(if while_opening {
+            20_000
+        } else {
+            80_000
+        })));
         running.child.kill()?;
         life.settle(running, "a kill")?;
         if round % 100 == 99 {
@@ -126,11 +133,18 @@ fn power_cuts(writer: &Path, scratch: &Path, seed: u64, count: u64) -> Outcome {
         mounted.unmount()?;
         mounted.mount(&image)?;
         if round % 10 == 9 {
-            println!("crash: {} power cuts, {} records acknowledged", round + 1, life.acknowledged());
+            println!(
+                "crash: {} power cuts, {} records acknowledged",
+                round + 1,
+                life.acknowledged()
+            );
         }
     }
     life.check()?;
-    println!("crash: {count} power cuts, {} records acknowledged, none missing", life.acknowledged());
+    println!(
+        "crash: {count} power cuts, {} records acknowledged, none missing",
+        life.acknowledged()
+    );
     Ok(())
 }
 
@@ -151,7 +165,11 @@ struct Running {
 }
 
 impl Life {
-    fn new(writer: &Path, journal: &Path, ledger_file: &Path) -> Result<Self, Box<dyn std::error::Error>> {
+    fn new(
+        writer: &Path,
+        journal: &Path,
+        ledger_file: &Path,
+    ) -> Result<Self, Box<dyn std::error::Error>> {
         Ok(Self {
             writer: writer.to_owned(),
             journal: journal.to_owned(),
@@ -176,7 +194,8 @@ impl Life {
             let mut stdout = BufReader::new(stdout);
             let mut line = String::new();
             // A line without its end was cut by the kill, and said nothing.
-            while stdout.read_line(&mut line).is_ok_and(|length| length > 0) && line.ends_with('\n') {
+            while stdout.read_line(&mut line).is_ok_and(|length| length > 0) && line.ends_with('\n')
+            {
                 if sender.send(line.trim_end().to_owned()).is_err() {
                     return;
                 }
@@ -195,7 +214,11 @@ impl Life {
             }
         }
         let status = running.child.wait()?;
-        Err(format!("life {}: the journal is not as it should be ({status}, see above)", self.lives).into())
+        Err(format!(
+            "life {}: the journal is not as it should be ({status}, see above)",
+            self.lives
+        )
+        .into())
     }
 
     /// Reads what the dead one still said.
@@ -209,7 +232,8 @@ impl Life {
         if killed || (what == "a power cut" && status.success()) {
             return Ok(());
         }
-        Err(format!("life {}: the writer ended by itself before {what}: {status}", self.lives).into())
+        Err(format!("life {}: the writer ended by itself before {what}: {status}", self.lives)
+            .into())
     }
 
     fn note(&mut self, line: &str, running: &mut Running) -> Outcome {
@@ -226,14 +250,19 @@ impl Life {
     }
 
     fn write_ledger(&self) -> Outcome {
-        let lines: Vec<_> =
-            self.ledger.iter().map(|((kind, number), value)| format!("{kind} {number} {value}\n")).collect();
+        let lines: Vec<_> = self
+            .ledger
+            .iter()
+            .map(|((kind, number), value)| format!("{kind} {number} {value}\n"))
+            .collect();
         Ok(std::fs::write(&self.ledger_file, lines.concat())?)
     }
 
     fn check(&self) -> Outcome {
         self.write_ledger()?;
-        run_command(Command::new(&self.writer).arg("check").args([&self.journal, &self.ledger_file]))
+        run_command(
+            Command::new(&self.writer).arg("check").args([&self.journal, &self.ledger_file]),
+        )
     }
 
     fn acknowledged(&self) -> u64 {

@@ -5,7 +5,7 @@ use crate::{Outcome, root};
 
 /// Arguments of `cargo xtask fuzz`.
 #[derive(clap::Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// Seconds for each target
     #[arg(long, default_value_t = 60)]
     seconds: u64,
@@ -14,7 +14,7 @@ pub struct Arguments {
 }
 
 /// Builds and runs each target, on a scratch copy of its kept corpus.
-pub fn run(arguments: &Arguments) -> Outcome {
+pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let mut targets = Vec::new();
     for entry in std::fs::read_dir(root().join("fuzz/fuzz_targets"))? {
         if let Some(name) = entry?.path().file_stem() {
@@ -22,13 +22,21 @@ pub fn run(arguments: &Arguments) -> Outcome {
         }
     }
     targets.sort();
-    for target in targets.iter().filter(|target| arguments.target.as_ref().is_none_or(|only| only == *target)) {
+    for target in
+        targets.iter().filter(|target| arguments.target.as_ref().is_none_or(|only| only == *target))
+    {
         println!("fuzzing {target} for {} s", arguments.seconds);
         let scratch = root().join("fuzz/target/corpus").join(target);
         std::fs::create_dir_all(&scratch)?;
         let kept = root().join("fuzz/corpus").join(target);
         let mut command = cargo();
-        command.env("RUSTFLAGS", COVERAGE).args(["run", "--manifest-path", "fuzz/Cargo.toml", "--profile", "fuzz"]);
+        command.env("RUSTFLAGS", COVERAGE).args([
+            "run",
+            "--manifest-path",
+            "fuzz/Cargo.toml",
+            "--profile",
+            "fuzz",
+        ]);
         command.args(["--bin", target, "--"]).arg(&scratch).arg(&kept);
         run_command(command.arg(format!("-max_total_time={}", arguments.seconds)))?;
     }

@@ -8,7 +8,7 @@ use iot_proto::status::CODES;
 use crate::{Outcome, root};
 
 /// Writes every generated file.
-pub fn run() -> Outcome {
+pub(crate) fn run() -> Outcome {
     for (path, text) in files()? {
         if let Some(dir) = path.parent() {
             std::fs::create_dir_all(dir)?;
@@ -20,7 +20,7 @@ pub fn run() -> Outcome {
 }
 
 /// Whether every generated file is what would be written now.
-pub fn check() -> Outcome {
+pub(crate) fn check() -> Outcome {
     for (path, text) in files()? {
         if std::fs::read_to_string(&path).unwrap_or_default() != text {
             return Err(format!("{} is stale; run `cargo xtask gen`", path.display()).into());
@@ -32,7 +32,10 @@ pub fn check() -> Outcome {
 fn files() -> Result<Vec<(PathBuf, String)>, Box<dyn std::error::Error>> {
     let reference = root().join("docs/reference");
     let hub = std::fs::read_to_string(root().join("crates/farshore/src/settings/hub.toml"))?;
-    Ok(vec![(reference.join("errors.md"), errors()), (reference.join("settings.md"), settings(&hub))])
+    Ok(vec![
+        (reference.join("errors.md"), errors()),
+        (reference.join("settings.md"), settings(&hub)),
+    ])
 }
 
 fn errors() -> String {

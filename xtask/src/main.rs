@@ -1,7 +1,10 @@
 //! The one door for chores. `cargo xtask test` installs what the tests need and runs them all;
 //! CI runs the same. Each chore is a file.
 
-#![allow(clippy::disallowed_methods, reason = "chores run outside of the product: files, processes and environment are theirs")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "chores run outside of the product: files, processes and environment are theirs"
+)]
 #![allow(clippy::disallowed_types, reason = "chores run outside of the product")]
 #![allow(clippy::print_stdout, reason = "chores talk to people")]
 #![allow(clippy::print_stderr, reason = "chores talk to people")]
@@ -22,7 +25,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 /// What went wrong, for people.
-pub type Outcome = Result<(), Box<dyn std::error::Error>>;
+pub(crate) type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Chores of the Farshore repository")]
@@ -66,6 +69,6 @@ fn main() -> ExitCode {
 }
 
 /// The repository's root.
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().map(PathBuf::from).unwrap_or_default()
 }

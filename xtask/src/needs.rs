@@ -13,7 +13,7 @@ use crate::{Outcome, root};
 
 /// A group of tests with needs of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Group {
+pub(crate) enum Group {
     /// The real Docker engine (Debian's docker.io, started here)
     Docker,
     /// The real Azure SDKs from PyPI, and mosquitto's clients
@@ -23,10 +23,10 @@ pub enum Group {
 }
 
 impl Group {
-    pub const ALL: [Self; 3] = [Self::Docker, Self::Sdk, Self::PowerCut];
+    pub(crate) const ALL: [Self; 3] = [Self::Docker, Self::Sdk, Self::PowerCut];
 
     /// As it is named on the command line.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Docker => "docker",
             Self::Sdk => "sdk",
@@ -35,7 +35,7 @@ impl Group {
     }
 
     /// Installs and starts what the group needs.
-    pub fn prepare(self) -> Outcome {
+    pub(crate) fn prepare(self) -> Outcome {
         let prepared = match self {
             Self::Docker => docker(),
             Self::Sdk => sdk(),
@@ -49,7 +49,7 @@ impl Group {
 }
 
 /// The Python environment of the SDK tests.
-pub fn python() -> std::path::PathBuf {
+pub(crate) fn python() -> std::path::PathBuf {
     root().join("target/venv/bin/python")
 }
 
@@ -78,7 +78,8 @@ fn docker() -> Outcome {
 }
 
 fn engine_answers() -> bool {
-    let probe = Command::new("docker").arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let probe =
+        Command::new("docker").arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     probe.is_ok_and(|status| status.success())
 }
 
@@ -101,7 +102,9 @@ fn sdk() -> Outcome {
     if std::fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
         return Ok(());
     }
-    run(Command::new(python()).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(&requirements))?;
+    run(Command::new(python())
+        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"])
+        .arg(&requirements))?;
     Ok(std::fs::write(stamp, wanted)?)
 }
 
@@ -125,13 +128,19 @@ fn install(packages: &[&str]) -> Outcome {
     }
     let list = packages.join(" ");
     if !is_root()? || !is_there("apt-get") {
-        return Err(format!("missing: {list}; install them (on Debian: apt-get install {list})").into());
+        return Err(
+            format!("missing: {list}; install them (on Debian: apt-get install {list})").into()
+        );
     }
     println!("installing {list}");
     let mut update = Command::new("apt-get");
     run(update.args(["update", "-qq"]))?;
     let mut install = Command::new("apt-get");
-    run(install.env("DEBIAN_FRONTEND", "noninteractive").args(["install", "-y", "-qq", "--no-install-recommends"]).args(packages).stdout(Stdio::null()))
+    run(install
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .args(["install", "-y", "-qq", "--no-install-recommends"])
+        .args(packages)
+        .stdout(Stdio::null()))
 }
 
 fn is_root() -> Result<bool, Box<dyn std::error::Error>> {

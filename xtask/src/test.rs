@@ -8,7 +8,7 @@ use crate::{Outcome, crash, tidy};
 
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// Leave a group of tests out, by name
     #[arg(long, value_enum, value_name = "GROUP")]
     without: Vec<Group>,
@@ -23,7 +23,7 @@ struct Tally {
 }
 
 /// Installs, runs, counts.
-pub fn run(arguments: &Arguments) -> Outcome {
+pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let without = &arguments.without;
     for group in Group::ALL {
         if without.contains(&group) {
@@ -76,7 +76,10 @@ fn rust_tests(tally: &mut Tally, without: &[Group]) -> Outcome {
         command.args(["--color", "never"]);
         let mut shell = Command::new("sh");
         shell.env("FARSHORE_TEST_WITHOUT", left_out.join(","));
-        shell.args(["-c", "cargo nextest run --workspace --no-fail-fast --color never --status-level fail 2>&1"]);
+        shell.args([
+            "-c",
+            "cargo nextest run --workspace --no-fail-fast --color never --status-level fail 2>&1",
+        ]);
         let ok = watched(&mut shell, |line| count_nextest(line, tally))?;
         if !ok {
             tally.broken.push("rust tests");
@@ -112,13 +115,22 @@ fn count_nextest(line: &str, tally: &mut Tally) {
 fn sdk_tests(tally: &mut Tally, without: &[Group]) -> Outcome {
     let binary = crate::run::target_dir()?.join("debug/farshore");
     let mut command = Command::new(needs::python());
-    command.env("FARSHORE_BINARY", binary).args(["-m", "pytest", "-q", "-ra", "--color=no", "tests"]);
+    command.env("FARSHORE_BINARY", binary).args([
+        "-m",
+        "pytest",
+        "-q",
+        "-ra",
+        "--color=no",
+        "tests",
+    ]);
     if without.contains(&Group::Docker) {
         command.args(["-m", "not docker"]);
     }
     let ok = watched(&mut command, |line| {
         // `12 passed, 1 failed in 3.21s`, the last line.
-        if line.contains(" in ") && (line.contains(" passed") || line.contains(" failed") || line.contains(" error")) {
+        if line.contains(" in ")
+            && (line.contains(" passed") || line.contains(" failed") || line.contains(" error"))
+        {
             tally.passed += number_before(line, " passed");
             tally.failed += number_before(line, " failed") + number_before(line, " error");
         }
@@ -144,8 +156,14 @@ mod tests {
     #[test]
     fn summaries_are_counted() {
         let mut tally = Tally::default();
-        count_libtest("test result: FAILED. 12 passed; 2 failed; 0 ignored; 0 measured", &mut tally);
-        count_nextest("     Summary [   1.2s] 14 tests run: 11 passed (1 slow), 3 failed, 0 skipped", &mut tally);
+        count_libtest(
+            "test result: FAILED. 12 passed; 2 failed; 0 ignored; 0 measured",
+            &mut tally,
+        );
+        count_nextest(
+            "     Summary [   1.2s] 14 tests run: 11 passed (1 slow), 3 failed, 0 skipped",
+            &mut tally,
+        );
         assert_eq!((tally.passed, tally.failed), (23, 5));
         assert_eq!(number_before("3 failed, 120 passed in 2.0s", " passed"), 120);
         assert_eq!(number_before("no tests ran in 0.01s", " passed"), 0);

@@ -30,7 +30,7 @@ const SIDEWAYS: [(&str, &[&str]); 6] = [
 const IMPURE: [&str; 6] = ["tokio", "hyper", "host", "rusqlite", "rustix", "tracing"];
 
 /// All checks; every finding is told.
-pub fn run() -> Outcome {
+pub(crate) fn run() -> Outcome {
     let mut findings = Vec::new();
     imports(&mut findings)?;
     sources(&mut findings)?;
@@ -52,7 +52,8 @@ fn imports(findings: &mut Vec<String>) -> Outcome {
     let mut seen = BTreeMap::new();
     for dir in std::fs::read_dir(root().join("crates"))? {
         let path = dir?.path();
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let name =
+            path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let Some(floor_of) = floor(&name) else {
             findings.push(format!("crates/{name}: on no floor; add it to xtask/src/tidy.rs"));
             continue;
@@ -102,16 +103,21 @@ fn sources(findings: &mut Vec<String>) -> Outcome {
 }
 
 fn check_source(shown: &str, text: &str, findings: &mut Vec<String>) {
-    let is_test = shown.contains("/tests/") || shown.ends_with("tests.rs") || shown.contains("/benches/");
+    let is_test =
+        shown.contains("/tests/") || shown.ends_with("tests.rs") || shown.contains("/benches/");
     if !is_test && !text.starts_with("//!") {
         findings.push(format!("{shown}: no module comment (//!) at the top"));
     }
     let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(text);
     let lines = code.lines().count();
     if !is_test && lines > LINES_MAX {
-        findings.push(format!("{shown}: {lines} lines without tests; split it, or it is at most {LINES_MAX}"));
+        findings.push(format!(
+            "{shown}: {lines} lines without tests; split it, or it is at most {LINES_MAX}"
+        ));
     }
-    for mark in ["TO", "FIX"].map(|half| format!("{half}{}", if half == "TO" { "DO" } else { "ME" })) {
+    for mark in
+        ["TO", "FIX"].map(|half| format!("{half}{}", if half == "TO" { "DO" } else { "ME" }))
+    {
         if text.contains(&mark) {
             findings.push(format!("{shown}: holds {mark}; finish it or leave it out"));
         }
@@ -151,14 +157,22 @@ mod tests {
 
     #[test]
     fn imports_go_down_only() {
-        for (name, dependency) in
-            [("mqtt", "tokio"), ("mqtt", "model"), ("host", "gateway"), ("hub", "edge-hub"), ("host", "journal")]
-        {
+        for (name, dependency) in [
+            ("mqtt", "tokio"),
+            ("mqtt", "model"),
+            ("host", "gateway"),
+            ("hub", "edge-hub"),
+            ("host", "journal"),
+        ] {
             assert!(found(name, dependency), "{name} -> {dependency}");
         }
-        for (name, dependency) in
-            [("journal", "host"), ("hub", "gateway"), ("hub", "model"), ("farshore", "hub"), ("iot-proto", "mqtt")]
-        {
+        for (name, dependency) in [
+            ("journal", "host"),
+            ("hub", "gateway"),
+            ("hub", "model"),
+            ("farshore", "hub"),
+            ("iot-proto", "mqtt"),
+        ] {
             assert!(!found(name, dependency), "{name} -> {dependency}");
         }
     }
