@@ -14,6 +14,7 @@
 //! crash. Messages end only by delivery or by their time to live.
 
 mod inputs;
+mod lane;
 mod pump;
 pub(crate) mod queue;
 pub(crate) mod record;

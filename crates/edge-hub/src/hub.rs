@@ -1,22 +1,21 @@
 //! A running edge hub: put together, started, ended.
 
+mod parts;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use client::environment::EnvironmentError;
-use client::scope::ScopeClient;
-use client::signer::WorkloadSigner;
 use gateway::session::CloseReason;
 use gateway::{listener, mqtt};
 use host::clock::Clock;
 use host::fs::{FileLock, FsError};
 use host::metrics::Metrics;
-use host::net::{self, NetError, TcpListener};
+use host::net::NetError;
 use host::signals::Shutdown;
-use host::tls::{ClientTls, TlsError};
-use journal::Journal;
+use host::tls::TlsError;
 use tokio::task::JoinSet;
 
 use crate::certificate::{Certificate, CertificateError};
@@ -29,11 +28,11 @@ use crate::forward::Forward;
 use crate::refusal;
 use crate::report::Report;
 use crate::routing::config::{self, Routes};
-use crate::scope::Scope;
-use crate::settings::{Listen, Settings, UpstreamProtocol};
-use crate::state::{SealError, State, StateError, open_seal, patiently};
+use crate::settings::{Settings, UpstreamProtocol};
+use crate::state::{SealError, State, StateError, open_seal};
 use crate::twins::Twins;
-use crate::upstream::{Site, Upstream};
+use crate::upstream::Upstream;
+use parts::{Sockets, open_journal, scope, site, upstream_tls};
 
 /// An edge hub that is running.
 pub struct EdgeHub {
@@ -278,130 +277,9 @@ impl std::fmt::Debug for EdgeHub {
     }
 }
 
-/// Sockets that are bound, before anybody is served.
-struct Sockets {
-    listeners: Vec<TcpListener>,
-    addresses: Vec<SocketAddr>,
-}
-
-impl Sockets {
-    fn open(listen: Listen, mqtt_enabled: bool) -> Result<Self, StartError> {
-        let listeners = match listen {
-            _ if !mqtt_enabled => {
-                tracing::warn!(
-                    "mqttSettings__enabled is false: nobody can connect to this edge hub"
-                );
-                Vec::new()
-            }
-            Listen::Sockets(sockets) => sockets,
-            Listen::Addresses(addresses) => open_all(&addresses)?,
-        };
-        let addresses = listeners.iter().map(TcpListener::local_addr);
-        let addresses = addresses.collect::<Result<_, _>>().map_err(StartError::Socket)?;
-        Ok(Self { listeners, addresses })
-    }
-}
-
-fn open_all(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, StartError> {
-    let mut listeners = Vec::with_capacity(addresses.len());
-    for (index, address) in addresses.iter().enumerate() {
-        match net::listen(*address) {
-            Ok(listener) => listeners.push(listener),
-            // A machine without IPv6 has no [::].
-            Err(error) if index > 0 && !error.is_in_use() && !error.is_denied() => {
-                tracing::info!(%address, "address is not available here; left out");
-            }
-            Err(source) => return Err(StartError::Listen { address: *address, source }),
-        }
-    }
-    Ok(listeners)
-}
-
-fn open_journal(
-    dir: &std::path::Path,
-    bytes_max: u64,
-    clock: &Clock,
-) -> Result<Journal, journal::OpenError> {
-    let settings = journal::Settings {
-        segment_bytes: SEGMENT_BYTES,
-        first_segment_bytes: FIRST_SEGMENT_BYTES,
-        record_bytes_max: RECORD_BYTES_MAX,
-        group_bytes_max: RECORD_BYTES_MAX,
-        queue_bytes_max: QUEUE_BYTES_MAX,
-        queue_records_max: QUEUE_RECORDS_MAX,
-        streams_max: STREAMS_MAX,
-        bytes_max: Some(bytes_max),
-        ..journal::Settings::default()
-    };
-    let (journal, report) = Journal::open(dir, settings, clock.clone())?;
-    if report.lost_records > 0 {
-        tracing::error!(
-            lost = report.lost_records,
-            "stored messages were lost to damage; check the disk"
-        );
-    }
-    Ok(journal)
-}
-
-/// The daemon's bundle, and the machine's roots where it has any: an image without them is usual.
-async fn upstream_tls(
-    workload: &client::edge::WorkloadClient,
-    clock: &Clock,
-) -> Result<ClientTls, StartError> {
-    let bundle = patiently(clock, || workload.trust_bundle()).await;
-    let bundle =
-        bundle.map_err(|error| StartError::TrustBundle(EnvironmentError::Workload(error)))?;
-    let roots: &[&str] = if bundle.trim().is_empty() { &[] } else { &[&bundle] };
-    let own = ClientTls::new(roots)?;
-    match own.clone().with_system_roots() {
-        Ok(tls) => Ok(tls),
-        Err(TlsError::SystemRoots(error)) => {
-            tracing::debug!(error = %host::logs::chain(&error), "no system roots; only the trust bundle counts");
-            Ok(own)
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn site(module: &client::environment::ModuleEnvironment, tls: ClientTls, clock: &Clock) -> Site {
-    Site {
-        host_name: module.hub_host_name.clone(),
-        dial: module.mqtt.clone(),
-        tls,
-        signer: Arc::new(WorkloadSigner::new(module.workload())),
-        edge: module.identity.device.clone(),
-        clock: clock.clone(),
-    }
-}
-
-fn scope(settings: &Settings, site: &Site) -> Scope {
-    let module = &settings.module;
-    let client = ScopeClient::new(
-        &module.hub_host_name,
-        module.https.clone(),
-        site.tls.clone(),
-        site.edge.clone(),
-        Arc::clone(&site.signer),
-        site.clock.clone(),
-    );
-    // Tokens name the hub; older modules name the gateway (T-AUDIENCE).
-    let host_names = vec![module.hub_host_name.clone(), settings.gateway_host_name.clone()];
-    Scope::new(client, site.edge.clone(), host_names)
-}
-
 /// Lines for everybody who is connected, and as many again for those whose messages wait.
 fn lines_max(clients_max: usize) -> usize {
     clients_max * 2
 }
 
-/// Small, because an edge device has little of everything.
-const SEGMENT_BYTES: u64 = 4 << 20;
-const FIRST_SEGMENT_BYTES: u64 = 1 << 20;
-/// A message of 256 KiB with the lengths of its properties.
-const RECORD_BYTES_MAX: usize = 512 << 10;
-/// What may wait for the disk.
-const QUEUE_BYTES_MAX: usize = 2 << 20;
-const QUEUE_RECORDS_MAX: usize = 4096;
-/// Endpoints times priorities, and parked senders.
-const STREAMS_MAX: usize = 2048;
 const GOODBYE_LIMIT: Duration = Duration::from_secs(2);

@@ -201,10 +201,7 @@ impl Twins {
         patch: Object,
         version: u64,
     ) {
-        let copy = match self.copy(core, id).await {
-            Ok(copy) => copy,
-            Err(_) => return,
-        };
+        let Ok(copy) = self.copy(core, id).await else { return };
         match copy {
             Some(copy) if version <= copy.desired_version => {}
             Some(copy) if version > copy.desired_version + 1 => {

@@ -198,9 +198,8 @@ impl Upstream {
         if let Some(handle) = self.standing(id) {
             return Some(handle);
         }
-        if self.connected_since().is_none() {
-            return None;
-        }
+        // Without the hub no line is begun.
+        self.connected_since()?;
         self.begin(core, id);
         self.standing(id)
     }

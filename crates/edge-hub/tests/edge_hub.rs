@@ -1,5 +1,7 @@
 //! A whole edge hub between real clients and a hub that can be switched off.
 
+#![allow(clippy::unwrap_used, reason = "these are tests, their helpers included")]
+
 mod support;
 
 use client::device::{ClientEvent, Subscription};

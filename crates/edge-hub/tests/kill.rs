@@ -1,6 +1,8 @@
 //! An edge hub in a process of its own, killed with SIGKILL at moments that nobody chose: what it
 //! acknowledged arrives, in order.
 
+#![allow(clippy::unwrap_used, reason = "these are tests, their helpers included")]
+
 mod support;
 
 use std::collections::BTreeMap;
@@ -43,6 +45,7 @@ async fn spawn(machine: &Machine, socket: &host::net::TcpListener) -> Child {
     child
 }
 
+#[expect(clippy::print_stderr, reason = "so that a failure of the child can be read")]
 async fn drain(mut pipe: impl AsyncRead + Unpin) {
     let mut text = String::new();
     // What the child says is only of interest when something is wrong.

@@ -94,29 +94,33 @@ impl Link {
         }
     }
 
-    /// The copies of a message, one for each endpoint that a route leads to.
-    fn copies(
+    /// Adds the copies of a message, one for each endpoint that a route leads to.
+    fn copy_to_endpoints(
         &self,
         message: &Message,
         enqueued: jiff::Timestamp,
         records: &mut Vec<JournalRecord>,
     ) {
-        let output = message.system(SystemProperty::OutputName);
-        let source = source_of(self.id(), &self.core.edge, output);
+        let source = self.source(message);
         let active = self.core.routes.active();
-        let mut routed = false;
         for target in active.table.targets(&source) {
             // Every queue of a table in force has its stream.
             let Some(stream) = active.streams.get(&target.queue) else { continue };
             let body = record::encode(self.id(), target.time_to_live, message);
             records.push(JournalRecord { stream: *stream, enqueued, body });
-            routed = true;
         }
-        if !routed {
-            self.core.counters.dropped_no_route.inc();
-            if !self.told_no_route.swap(true, Ordering::Relaxed) {
-                tracing::warn!(id = %self.id(), source, "no route for this message; it is taken and dropped");
-            }
+    }
+
+    fn source(&self, message: &Message) -> String {
+        source_of(self.id(), &self.core.edge, message.system(SystemProperty::OutputName))
+    }
+
+    /// A message that no route wants is acknowledged and gone (T-ACK): that is worth a word.
+    fn tell_no_route(&self, message: &Message) {
+        self.core.counters.dropped_no_route.inc();
+        if !self.told_no_route.swap(true, Ordering::Relaxed) {
+            let source = self.source(message);
+            tracing::warn!(id = %self.id(), source, "no route for this message; it is taken and dropped");
         }
     }
 }
@@ -130,8 +134,13 @@ impl DeviceLink for Link {
         self.core.forward.admit(&self.core).map_err(refused)?;
         let enqueued = self.core.clock.wall();
         let mut records = Vec::with_capacity(batch.len());
+        let mut unrouted = Vec::new();
         for message in batch.iter() {
-            self.copies(message, enqueued, &mut records);
+            let before = records.len();
+            self.copy_to_endpoints(message, enqueued, &mut records);
+            if records.len() == before {
+                unrouted.push(message);
+            }
         }
         let receipt = match records.is_empty() {
             true => Receipt::Done,
@@ -141,6 +150,7 @@ impl DeviceLink for Link {
                 Err(error) => return Err(refused(error.into())),
             },
         };
+        unrouted.into_iter().for_each(|message| self.tell_no_route(message));
         self.core.counters.received.inc_by(batch.len() as u64);
         batch.clear();
         Ok(receipt)

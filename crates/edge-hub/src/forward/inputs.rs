@@ -13,12 +13,13 @@ use gateway::backend::Settlement;
 use host::signals::Shutdown;
 use iot_proto::topic::TopicSet;
 use jiff::Timestamp;
-use journal::{Entry, From, GapCause, ReadError, Reader, StreamId};
+use journal::{Entry, From, ReadError, Reader, StreamId};
 use model::message::{Message, SystemProperty};
 use model::{IdentityId, ModuleId};
 use tokio::sync::{mpsc, watch};
 
 use super::Lane;
+use super::lane::{self, Closed, READ_AGAIN, Read};
 use super::record::{self, Record};
 use crate::core::Core;
 
@@ -36,17 +37,8 @@ struct OpenLane {
     stream: StreamId,
     reader: Reader,
     /// Read and not delivered.
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<Read>,
 }
-
-struct Waiting {
-    sequence: u64,
-    record: Record,
-    expires: Option<Timestamp>,
-}
-
-/// The journal is closed.
-struct Closed;
 
 /// Runs until the shutdown, or until the journal is closed.
 pub(super) async fn run(
@@ -102,35 +94,9 @@ impl Pump {
         index: usize,
         read: Result<Vec<Entry>, ReadError>,
     ) -> Result<(), Closed> {
-        let lane = &mut self.lanes[index];
-        let entries = match read {
-            Ok(entries) => entries,
-            Err(ReadError::Closed) => return Err(Closed),
-            Err(error) => {
-                tracing::error!(error = %host::logs::chain(&error), "cannot read a queue; it is tried again");
-                self.core.clock.sleep(READ_AGAIN).await;
-                return Ok(());
-            }
-        };
-        for gap in lane.reader.take_gaps().iter().filter(|gap| gap.cause == GapCause::Lost) {
-            self.core.counters.lost.inc_by(gap.to - gap.from);
-            tracing::error!(
-                lost = gap.to - gap.from,
-                "stored messages are lost to damage on the disk"
-            );
-        }
-        for Entry { sequence, enqueued, body } in entries {
-            match record::decode(&body) {
-                Ok(record) => {
-                    let expires = record::expiry(enqueued, record.time_to_live);
-                    lane.waiting.push_back(Waiting { sequence, record, expires });
-                }
-                Err(error) => {
-                    self.core.counters.lost.inc();
-                    tracing::error!(%error, sequence, "stored message cannot be read");
-                }
-            }
-        }
+        let OpenLane { reader, waiting, .. } = &mut self.lanes[index];
+        let messages = lane::messages(reader, read, &self.core.counters, &self.core.clock).await?;
+        waiting.extend(messages);
         Ok(())
     }
 
@@ -154,7 +120,7 @@ impl Pump {
     /// True when the module has it, or its time is over.
     async fn hand_over(
         &self,
-        waiting: &Waiting,
+        waiting: &Read,
         message: Message,
         sessions: &mut watch::Receiver<u64>,
     ) -> bool {
@@ -201,7 +167,7 @@ impl Pump {
     }
 
     /// Its properties do not fit in a topic, so it can never be delivered.
-    async fn bury(&self, waiting: &Waiting) -> bool {
+    async fn bury(&self, waiting: &Read) -> bool {
         let record = &waiting.record;
         tracing::error!(sender = %record.sender, receiver = %self.receiver, "message properties do not fit in a topic; it is kept with the dead letters");
         let body = record::encode(&record.sender, record.time_to_live, &record.message);
@@ -259,6 +225,5 @@ const TOPIC_BYTES_MAX: usize = 65_535;
 const READ_MAX: usize = 8;
 /// Their bytes.
 const READ_BYTES_MAX: usize = 64 * 1024;
-const READ_AGAIN: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 const LOOK_AGAIN_MIN: Duration = Duration::from_millis(100);

@@ -16,11 +16,12 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use host::clock::Mono;
 use host::signals::Shutdown;
-use journal::{Entry, From, GapCause, ReadError, Reader, StreamId};
+use journal::{Entry, From, ReadError, Reader, StreamId};
 use model::IdentityId;
 use model::message::{Message, SystemProperty};
 use tokio::sync::{mpsc, watch};
 
+use super::lane::{self, Closed, Read};
 use super::queue::{self, Line, Step, Window};
 use super::{Lane, ParkError, record};
 use crate::core::Core;
@@ -106,7 +107,7 @@ impl Pump {
                 Some(lane) = new_lanes.recv() => self.open(lane),
                 Some(sent) = self.in_flight.next() => self.settle(sent),
                 (index, read) = next_batch(&mut self.lanes) => {
-                    if !self.take(index, read).await {
+                    if self.take(index, read).await.is_err() {
                         return;
                     }
                 }
@@ -130,42 +131,20 @@ impl Pump {
         self.lanes.sort_by_key(|lane| lane.priority);
     }
 
-    /// Puts what was read in the window; false when the journal is closed.
-    async fn take(&mut self, index: usize, read: Result<Vec<Entry>, ReadError>) -> bool {
+    /// Puts what was read in the window.
+    async fn take(
+        &mut self,
+        index: usize,
+        read: Result<Vec<Entry>, ReadError>,
+    ) -> Result<(), Closed> {
         let now = self.core.clock.now();
-        let lane = &mut self.lanes[index];
-        let entries = match read {
-            Ok(entries) => entries,
-            Err(ReadError::Closed) => return false,
-            Err(error) => {
-                tracing::error!(error = %host::logs::chain(&error), "cannot read a queue; it is tried again");
-                self.core.clock.sleep(READ_AGAIN).await;
-                return true;
-            }
-        };
-        for gap in lane.reader.take_gaps() {
-            if gap.cause == GapCause::Lost {
-                self.core.counters.lost.inc_by(gap.to - gap.from);
-                tracing::error!(
-                    lost = gap.to - gap.from,
-                    "stored messages are lost to damage on the disk"
-                );
-            }
+        let OpenLane { reader, window, .. } = &mut self.lanes[index];
+        let messages = lane::messages(reader, read, &self.core.counters, &self.core.clock).await?;
+        for Read { sequence, record, expires } in messages {
+            window.push(sequence, record, expires, now);
         }
-        for entry in entries {
-            match record::decode(&entry.body) {
-                Ok(record) => {
-                    let expires = record::expiry(entry.enqueued, record.time_to_live);
-                    lane.window.push(entry.sequence, record, expires, now);
-                }
-                Err(error) => {
-                    self.core.counters.lost.inc();
-                    tracing::error!(%error, sequence = entry.sequence, "stored message cannot be read");
-                }
-            }
-        }
-        lane.window.skip_to(lane.reader.position());
-        true
+        window.skip_to(reader.position());
+        Ok(())
     }
 
     /// Does all that can be done now.
@@ -445,7 +424,6 @@ async fn next_batch(lanes: &mut [OpenLane]) -> (usize, Result<Vec<Entry>, ReadEr
 const READ_MAX: usize = 32;
 /// Their bytes.
 const READ_BYTES_MAX: usize = 128 * 1024;
-const READ_AGAIN: Duration = Duration::from_secs(1);
 /// A full disk does not get free at once.
 const STORE_AGAIN: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_secs(10);

@@ -1,0 +1,142 @@
+//! What a running edge hub is put together of: sockets, queues, whom it trusts, where its hub is.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use client::edge::WorkloadClient;
+use client::environment::{EnvironmentError, ModuleEnvironment};
+use client::scope::ScopeClient;
+use client::signer::WorkloadSigner;
+use host::clock::Clock;
+use host::net::{self, TcpListener};
+use host::tls::{ClientTls, TlsError};
+use journal::Journal;
+
+use super::StartError;
+use crate::scope::Scope;
+use crate::settings::{Listen, Settings};
+use crate::state::patiently;
+use crate::upstream::Site;
+
+/// Sockets that are bound, before anybody is served.
+pub(super) struct Sockets {
+    pub(super) listeners: Vec<TcpListener>,
+    pub(super) addresses: Vec<SocketAddr>,
+}
+
+impl Sockets {
+    pub(super) fn open(listen: Listen, mqtt_enabled: bool) -> Result<Self, StartError> {
+        let listeners = match listen {
+            _ if !mqtt_enabled => {
+                tracing::warn!(
+                    "mqttSettings__enabled is false: nobody can connect to this edge hub"
+                );
+                Vec::new()
+            }
+            Listen::Sockets(sockets) => sockets,
+            Listen::Addresses(addresses) => open_all(&addresses)?,
+        };
+        let addresses = listeners.iter().map(TcpListener::local_addr);
+        let addresses = addresses.collect::<Result<_, _>>().map_err(StartError::Socket)?;
+        Ok(Self { listeners, addresses })
+    }
+}
+
+fn open_all(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, StartError> {
+    let mut listeners = Vec::with_capacity(addresses.len());
+    for (index, address) in addresses.iter().enumerate() {
+        match net::listen(*address) {
+            Ok(listener) => listeners.push(listener),
+            // A machine without IPv6 has no [::].
+            Err(error) if index > 0 && !error.is_in_use() && !error.is_denied() => {
+                tracing::info!(%address, "address is not available here; left out");
+            }
+            Err(source) => return Err(StartError::Listen { address: *address, source }),
+        }
+    }
+    Ok(listeners)
+}
+
+pub(super) fn open_journal(
+    dir: &Path,
+    bytes_max: u64,
+    clock: &Clock,
+) -> Result<Journal, journal::OpenError> {
+    let settings = journal::Settings {
+        segment_bytes: SEGMENT_BYTES,
+        first_segment_bytes: FIRST_SEGMENT_BYTES,
+        record_bytes_max: RECORD_BYTES_MAX,
+        group_bytes_max: RECORD_BYTES_MAX,
+        queue_bytes_max: QUEUE_BYTES_MAX,
+        queue_records_max: QUEUE_RECORDS_MAX,
+        streams_max: STREAMS_MAX,
+        bytes_max: Some(bytes_max),
+        ..journal::Settings::default()
+    };
+    let (journal, report) = Journal::open(dir, settings, clock.clone())?;
+    if report.lost_records > 0 {
+        tracing::error!(
+            lost = report.lost_records,
+            "stored messages were lost to damage; check the disk"
+        );
+    }
+    Ok(journal)
+}
+
+/// The daemon's bundle, and the machine's roots where it has any: an image without them is usual.
+pub(super) async fn upstream_tls(
+    workload: &WorkloadClient,
+    clock: &Clock,
+) -> Result<ClientTls, StartError> {
+    let bundle = patiently(clock, || workload.trust_bundle()).await;
+    let bundle =
+        bundle.map_err(|error| StartError::TrustBundle(EnvironmentError::Workload(error)))?;
+    let roots: &[&str] = if bundle.trim().is_empty() { &[] } else { &[&bundle] };
+    let own = ClientTls::new(roots)?;
+    match own.clone().with_system_roots() {
+        Ok(tls) => Ok(tls),
+        Err(TlsError::SystemRoots(error)) => {
+            tracing::debug!(error = %host::logs::chain(&error), "no system roots; only the trust bundle counts");
+            Ok(own)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub(super) fn site(module: &ModuleEnvironment, tls: ClientTls, clock: &Clock) -> Site {
+    Site {
+        host_name: module.hub_host_name.clone(),
+        dial: module.mqtt.clone(),
+        tls,
+        signer: Arc::new(WorkloadSigner::new(module.workload())),
+        edge: module.identity.device.clone(),
+        clock: clock.clone(),
+    }
+}
+
+pub(super) fn scope(settings: &Settings, site: &Site) -> Scope {
+    let module = &settings.module;
+    let client = ScopeClient::new(
+        &module.hub_host_name,
+        module.https.clone(),
+        site.tls.clone(),
+        site.edge.clone(),
+        Arc::clone(&site.signer),
+        site.clock.clone(),
+    );
+    // Tokens name the hub; older modules name the gateway (T-AUDIENCE).
+    let host_names = vec![module.hub_host_name.clone(), settings.gateway_host_name.clone()];
+    Scope::new(client, site.edge.clone(), host_names)
+}
+
+/// Small, because an edge device has little of everything.
+const SEGMENT_BYTES: u64 = 4 << 20;
+const FIRST_SEGMENT_BYTES: u64 = 1 << 20;
+/// A message of 256 KiB with the lengths of its properties.
+const RECORD_BYTES_MAX: usize = 512 << 10;
+/// What may wait for the disk.
+const QUEUE_BYTES_MAX: usize = 2 << 20;
+const QUEUE_RECORDS_MAX: usize = 4096;
+/// Endpoints times priorities, and parked senders.
+const STREAMS_MAX: usize = 2048;
