@@ -1,5 +1,5 @@
 //! `cargo xtask bench journal`: the journal beside the bare disk, SQLite and
-//! fjall, in one run (`crates/journal/benches/journal.rs`).
+//! fjall, in one run (`crates/journal/benches/journal/`).
 
 use std::path::PathBuf;
 
@@ -18,6 +18,9 @@ pub(crate) struct Arguments {
     /// Writes the figures as JSON, too
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Instead: what a million stored records cost in memory, at opening and when read
+    #[arg(long)]
+    backlog: bool,
 }
 
 /// Builds the benchmark for release and runs it.
@@ -30,6 +33,9 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     }
     if let Some(json) = &arguments.json {
         command.arg("--json").arg(std::path::absolute(json)?);
+    }
+    if arguments.backlog {
+        command.arg("--backlog");
     }
     run_command(&mut command)
 }

@@ -43,7 +43,8 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     if arguments.power_cuts > 0 {
         check_needs()?;
     }
-    run_command(cargo().args(["build", "--quiet", "-p", "journal", "--example", "crash_writer"]))?;
+    // With the whole workspace, so that nothing is built a second time after the tests.
+    run_command(cargo().args(["build", "--quiet", "--workspace", "--examples", "--tests"]))?;
     let seed = arguments.seed.unwrap_or_else(|| {
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |time| time.as_nanos() as u64)
     });

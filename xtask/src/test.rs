@@ -63,9 +63,10 @@ impl Tally {
     }
 }
 
-/// The Rust tests of the whole workspace. The binary is built first: tests start it.
+/// The Rust tests of the whole workspace. Everything is built in one go, so that each dependency is
+/// built once, with one set of features; the binary with it, because tests start it.
 fn rust_tests(tally: &mut Tally, without: &[Group]) -> Outcome {
-    crate::run::run(cargo().args(["build", "--workspace", "--bins"]))?;
+    crate::run::run(cargo().args(["build", "--workspace", "--bins", "--tests", "--examples"]))?;
     let left_out: Vec<_> = without.iter().map(|group| group.name()).collect();
     let nextest = is_there("cargo-nextest");
     let mut command = cargo();
