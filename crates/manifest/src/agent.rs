@@ -56,7 +56,7 @@ pub enum AgentConfigError {
         found: String,
     },
     /// A property is missing or wrong.
-    #[error("{0}")]
+    #[error(transparent)]
     Field(#[from] FieldError),
 }
 

@@ -52,14 +52,14 @@ pub struct PathValue {
 #[non_exhaustive]
 pub enum ContentError {
     /// A part of the content is missing or wrong.
-    #[error("{0}")]
+    #[error(transparent)]
     Field(#[from] FieldError),
     /// The agent would refuse it.
     #[error("modulesContent.$edgeAgent: {0}")]
-    Agent(#[source] AgentConfigError),
+    Agent(AgentConfigError),
     /// The edge hub would refuse it.
     #[error("modulesContent.$edgeHub: {0}")]
-    Hub(#[source] HubConfigError),
+    Hub(HubConfigError),
 }
 
 /// Checks the content and says what to write; in order of module ids.

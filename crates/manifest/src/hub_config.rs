@@ -53,7 +53,7 @@ pub enum HubConfigError {
         found: String,
     },
     /// A property is missing or wrong.
-    #[error("{0}")]
+    #[error(transparent)]
     Field(#[from] FieldError),
     /// A route's text is wrong.
     #[error("routes.{name}: {error}")]
