@@ -56,6 +56,8 @@ pub(crate) struct State {
     identities: HashMap<IdentityId, Status>,
     /// Refused at CONNECT, though they are registered.
     refused: Vec<IdentityId>,
+    /// Connected, but what they send is neither taken nor acknowledged.
+    deaf_to: Vec<IdentityId>,
     pub(crate) twins: HashMap<IdentityId, Twin>,
     sessions: HashMap<IdentityId, (DeviceSession, Subscriptions)>,
     pub(crate) telemetry: Vec<(IdentityId, Message)>,
@@ -176,6 +178,20 @@ impl FakeHub {
 
     pub(crate) fn allow(&self, id: &str) {
         self.change(|state| state.refused.retain(|refused| refused.to_string() != id));
+    }
+
+    /// From now on what it sends is neither taken nor acknowledged.
+    pub(crate) fn ignore(&self, id: &str) {
+        self.change(|state| state.deaf_to.push(id.parse().unwrap()));
+    }
+
+    pub(crate) fn listen_to_all(&self) {
+        self.change(|state| state.deaf_to.clear());
+    }
+
+    pub(crate) async fn until_connected(&self, id: &str) {
+        let id: IdentityId = id.parse().unwrap();
+        self.until(&format!("connection of {id}"), |state| state.sessions.contains_key(&id)).await;
     }
 
     /// Changes desired properties as a back end does.
@@ -388,11 +404,14 @@ impl DeviceBackend for Backend {
 impl DeviceLink for Link {
     fn submit(&self, batch: &mut Vec<Message>) -> Result<Receipt, SubmitError> {
         self.hub.change(|state| {
+            if state.deaf_to.contains(&self.id) {
+                return Err(SubmitError::Busy);
+            }
             for message in batch.drain(..) {
                 state.telemetry.push((self.id.clone(), message));
             }
-        });
-        Ok(Receipt::Done)
+            Ok(Receipt::Done)
+        })
     }
 
     async fn twin(&self) -> Result<Value, Fault> {
