@@ -71,6 +71,9 @@ pub struct Options {
     pub model_id: Option<String>,
     /// Name and version of the program.
     pub client_type: String,
+    /// Whether the hub forgets subscriptions with the connection. A line on behalf of somebody is
+    /// clean: the hub must not deliver to it what only the identity itself can take.
+    pub clean_session: bool,
     /// What to subscribe to with the first connection.
     pub subscriptions: Vec<Subscription>,
     /// Longest silence on the connection.
@@ -132,6 +135,7 @@ impl Options {
             auth_chain: None,
             model_id: None,
             client_type: CLIENT_TYPE.to_owned(),
+            clean_session: false,
             subscriptions: Vec::new(),
             keep_alive: Duration::from_secs(60),
             queues: Queues::default(),
@@ -145,6 +149,7 @@ impl Options {
     pub fn on_behalf(mut self, chain: AuthChain) -> Self {
         self.token.resource = edge_hub_resource(&self.host_name, chain.actor());
         self.auth_chain = Some(chain);
+        self.clean_session = true;
         self
     }
 }
@@ -292,11 +297,13 @@ impl DeviceClient {
         DeviceTwin::read(&answer.body).map_err(|fault| TwinError::Malformed(fault.to_string()))
     }
 
-    /// Patches the reported properties; gives their new version.
-    pub async fn report(&self, patch: &Object) -> Result<u64, TwinError> {
+    /// Patches the reported properties; gives their new version, or none where it is not known yet:
+    /// an edge hub without its hub takes a patch and sends it later (`edge-runtime.md` §9,
+    /// T-REPORTED-204).
+    pub async fn report(&self, patch: &Object) -> Result<Option<u64>, TwinError> {
         let body = serde_json::to_vec(patch).map_err(|e| TwinError::Malformed(e.to_string()))?;
         let answer = self.twin_request(Some(body.into())).await?;
-        answer.version.ok_or_else(|| TwinError::Malformed("no $version in the answer".into()))
+        Ok(answer.version)
     }
 
     async fn twin_request(&self, patch: Option<Bytes>) -> Result<actor::TwinAnswer, TwinError> {

@@ -95,10 +95,12 @@ impl Twins {
         {
             match line.report(&patch).await {
                 Ok(version) => {
-                    copy.reported_version = version;
+                    if let Some(version) = version {
+                        copy.reported_version = version;
+                    }
                     let kept = stored::put(&core.state, &core.seal, id, copy).await;
                     kept.map_err(|error| unavailable(&error))?;
-                    return Ok(Some(version));
+                    return Ok(version);
                 }
                 Err(error) if is_refusal(&error) => return Err(fault(&error)),
                 Err(error) => tracing::debug!(%id, %error, "reported patch waits for the hub"),

@@ -56,6 +56,7 @@ fn connect_packet(options: &Options, token: String) -> Connect {
     Connect {
         user_name: Some(name.user_name()),
         password: Some(token.into_bytes().into()),
+        clean_session: options.clean_session,
         keep_alive_s: u16::try_from(options.keep_alive.as_secs()).unwrap_or(u16::MAX),
         ..Connect::new(name.client_id())
     }

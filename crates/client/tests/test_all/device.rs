@@ -382,7 +382,7 @@ async fn a_twin_is_read_and_reported() {
         assert_eq!(twin.desired, json!({ "a": 1 }).as_object().unwrap().clone());
         assert_eq!((twin.desired_version, twin.reported_version), (3, 7));
         let patch = json!({ "x": null }).as_object().unwrap().clone();
-        assert_eq!(client.report(&patch).await, Ok(8));
+        assert_eq!(client.report(&patch).await, Ok(Some(8)));
         assert_eq!(
             client.report(&patch).await,
             Err(TwinError::Refused { status: 400, code: Some(400_004), message: "bad key".into() })
