@@ -32,7 +32,7 @@ type Asking = Pin<Box<dyn Future<Output = TwinOutcome> + Send>>;
 
 enum TwinOutcome {
     Read(Result<DeviceTwin, TwinError>),
-    Reported(Result<u64, TwinError>),
+    Reported(Result<Option<u64>, TwinError>),
 }
 
 pub(crate) struct Sensor {
