@@ -141,7 +141,10 @@ impl Sensor {
             TwinOutcome::Reported(Ok(version)) => {
                 log.write(
                     Level::Debug,
-                    format_args!("Reported properties have version {version}."),
+                    format_args!(
+                        "Reported properties have version {}.",
+                        version.map_or_else(|| "unknown".to_owned(), |version| version.to_string())
+                    ),
                 );
             }
             TwinOutcome::Reported(Err(error)) => {
