@@ -68,7 +68,7 @@ fn check_needs() -> Outcome {
     if output(Command::new("id").arg("-u"))?.trim() != "0" {
         missing.push("root");
     }
-    for program in ["mkfs.ext4", "mount", "umount", "truncate"] {
+    for program in ["mkfs.ext4", "mount", "umount", "losetup", "truncate"] {
         let in_sbin =
             ["/usr/sbin", "/sbin"].iter().any(|dir| Path::new(dir).join(program).exists());
         if !is_there(program) && !in_sbin {
@@ -131,7 +131,7 @@ fn power_cuts(writer: &Path, scratch: &Path, seed: u64, count: u64) -> Outcome {
         run_command(Command::new(writer).arg("power-cut").arg(&mounted.at))?;
         running.child.kill()?;
         life.settle(running, "a power cut")?;
-        mounted.unmount()?;
+        mounted.unmount(&image)?;
         mounted.mount(&image)?;
         if round % 10 == 9 {
             println!(
@@ -281,8 +281,18 @@ impl Mounted {
         run_command(Command::new("mount").args(["-o", "loop"]).arg(image).arg(&self.at))
     }
 
-    fn unmount(&self) -> Outcome {
-        run_command(Command::new("umount").arg(&self.at))
+    /// Unmounts, and waits until nobody has the filesystem any more: a container
+    /// that starts just now holds a copy of every mount for a moment, and mounting
+    /// again meanwhile would find the one that was shut down.
+    fn unmount(&self, image: &Path) -> Outcome {
+        run_command(Command::new("umount").arg(&self.at))?;
+        for _ in 0..UNMOUNT_LOOKS {
+            if output(Command::new("losetup").arg("-j").arg(image))?.is_empty() {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Err(format!("{} is unmounted, but somebody still uses its image", self.at.display()).into())
     }
 }
 
@@ -309,3 +319,6 @@ impl Random {
         self.next() % bound
     }
 }
+
+/// How often a lingering unmount is looked at, every 10 ms.
+const UNMOUNT_LOOKS: u32 = 1000;

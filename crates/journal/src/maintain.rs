@@ -117,12 +117,12 @@ impl Writer {
         if dead < live.max(3 * self.shared.settings.segment_bytes) {
             return None;
         }
-        segments
-            .iter()
-            .filter(|segment| segment.header.ordinal != active)
-            .filter(|segment| segment.live_bytes() * 100 < segment.header.capacity * below)
-            .min_by_key(|segment| segment.live_bytes())
-            .cloned()
+        // The oldest, so that what is moved stays in order and together.
+        let sparse = segments.iter().find(|segment| {
+            segment.header.ordinal != active
+                && segment.live_bytes() * 100 < segment.header.capacity * below
+        });
+        sparse.cloned()
     }
 
     /// Moves a segment's living records forward, a part at a time, with what
@@ -207,7 +207,7 @@ impl Writer {
         for (_, parts) in moved {
             state.add_hole(expected, parts.first);
             expected = parts.last + 1;
-            state.insert(&segment, parts);
+            state.insert_moved(&segment, parts);
         }
         true
     }

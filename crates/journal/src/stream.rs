@@ -52,6 +52,8 @@ pub(crate) struct StreamState {
     lost_before: u64,
     /// Ranges in `oldest..next` that are lost: from, and the first after.
     holes: BTreeMap<u64, u64>,
+    /// What compaction wrote last: in which segment, up to which sequence.
+    moved: Option<(u64, u64)>,
     /// By sequence, without overlap.
     pub(crate) chunks: VecDeque<Chunk>,
     /// Its entry is on disk, so its records may be.
@@ -218,26 +220,36 @@ impl StreamState {
         self.next = parts.last + 1;
         self.bytes += parts.bytes;
         segment.live_changed(parts.bytes as i64);
-        if let Some(chunk) = self.chunks.back_mut()
-            && !chunk.relocated
-            && chunk.last + 1 == parts.first
-            && Arc::ptr_eq(&chunk.segment, segment)
-            && parts.last - chunk.base <= u64::from(u32::MAX)
-        {
-            chunk.last = parts.last;
-            chunk.bytes += parts.bytes;
-            chunk.last_time = parts.last_time;
-            let shift = (parts.base - chunk.base) as u32;
-            for block in parts.blocks {
-                let last = chunk.blocks.last().map_or(0, |block| block.offset);
-                if u64::from(block.offset - last) >= BLOCK_BYTES {
-                    chunk.blocks.push(Block { delta: block.delta + shift, ..block });
-                }
+        match self.chunks.back_mut() {
+            Some(chunk) if chunk.can_grow_by(segment, &parts) => chunk.grow(parts),
+            _ => {
+                segment.chunk_added();
+                self.chunks.push_back(Chunk::new(segment.clone(), parts));
             }
-            return;
         }
-        segment.chunk_added();
-        self.chunks.push_back(Chunk::new(segment.clone(), parts));
+    }
+
+    /// Puts in what compaction has just written again, behind everything else
+    /// in its segment, in place of where it was.
+    pub(crate) fn insert_moved(&mut self, segment: &Arc<Segment>, parts: ChunkParts) {
+        let ordinal = segment.header.ordinal;
+        let moved = self.moved.replace((ordinal, parts.last));
+        // Sequences must rise through a chunk, so it only grows by what directly
+        // follows it, in the stream and in what was moved.
+        let follows = moved == parts.first.checked_sub(1).map(|before| (ordinal, before));
+        if !follows || parts.first < self.oldest {
+            return self.insert(segment, parts);
+        }
+        self.cut_out(parts.first, parts.last);
+        let index = self.chunks.partition_point(|other| other.last < parts.first);
+        match index.checked_sub(1).and_then(|before| self.chunks.get_mut(before)) {
+            Some(chunk) if chunk.can_grow_by(segment, &parts) => {
+                self.bytes += parts.bytes;
+                segment.live_changed(parts.bytes as i64);
+                chunk.grow(parts);
+            }
+            _ => self.insert(segment, parts),
+        }
     }
 
     /// Puts in a chunk found at opening or moved by compaction; it replaces
@@ -380,6 +392,28 @@ impl Chunk {
             last_time: parts.last_time,
             blocks: parts.blocks,
         }
+    }
+
+    /// Whether `parts`, which lie behind it, can become part of it.
+    fn can_grow_by(&self, segment: &Arc<Segment>, parts: &ChunkParts) -> bool {
+        self.relocated == parts.relocated
+            && self.last + 1 == parts.first
+            && parts.base == parts.first
+            && Arc::ptr_eq(&self.segment, segment)
+            && parts.last - self.base <= u64::from(u32::MAX)
+    }
+
+    fn grow(&mut self, parts: ChunkParts) {
+        let shift = (parts.base - self.base) as u32;
+        for block in parts.blocks {
+            let last = self.blocks.last().map_or(0, |block| block.offset);
+            if u64::from(block.offset - last) >= BLOCK_BYTES {
+                self.blocks.push(Block { delta: block.delta + shift, ..block });
+            }
+        }
+        self.last = parts.last;
+        self.bytes += parts.bytes;
+        self.last_time = parts.last_time;
     }
 
     /// Keeps `first..=last` of it; returns how many bytes that leaves out,
