@@ -53,7 +53,7 @@ pub(crate) struct Line {
 }
 
 type Reading = Pin<Box<dyn Future<Output = Result<DeviceTwin, TwinError>> + Send>>;
-type Sending = Pin<Box<dyn Future<Output = (Object, Result<u64, TwinError>)> + Send>>;
+type Sending = Pin<Box<dyn Future<Output = (Object, Result<Option<u64>, TwinError>)> + Send>>;
 
 impl Line {
     pub(crate) fn new(
@@ -206,7 +206,7 @@ impl Line {
         }
     }
 
-    fn report_sent(&mut self, patch: Object, result: Result<u64, TwinError>) {
+    fn report_sent(&mut self, patch: Object, result: Result<Option<u64>, TwinError>) {
         match (result, &mut self.reported) {
             (Ok(_), Some(reported)) => merge(reported, &patch),
             // The line was new in between: read what the twin holds now.
