@@ -92,6 +92,7 @@ def test_a_reader_that_follows_gets_what_comes_later(hub, device):
                 line["bodyBase64"]
                 for line in map(json.loads, answer.iter_lines(chunk_size=1))
                 if line["systemProperties"]["iothub-connection-device-id"] == device.device_id
+                and line["systemProperties"]["iothub-message-source"] == "Telemetry"
             )
             assert next(bodies) == "Zmlyc3Q="
             client.send_message("second")
