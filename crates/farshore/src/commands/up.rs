@@ -14,7 +14,7 @@ use edge_daemon::{AtEnd, Config, HubDial};
 use host::clock::Clock;
 use host::signals::Shutdown;
 
-use super::Failure;
+use super::{FAILED, Failure};
 use crate::compose::edge::{EdgeSettings, RunningEdge};
 use crate::compose::engine::{self, Engine, EngineChoice};
 use crate::compose::hub::{HubError, RunningHub};
@@ -56,6 +56,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         None => default_data_dir()?,
     };
     let paths = Paths::new(data);
+    let is_first = !paths.has_device()?;
     if arguments.reset {
         paths.reset()?;
     }
@@ -70,7 +71,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     }
     let outcome = tokio::select! {
         biased;
-        outcome = start(&arguments, &paths, &mut show, &clock) => outcome,
+        outcome = start(&arguments, &paths, is_first, &mut show, &clock) => outcome,
         () = shutdown.wait() => return Ok(()),
     };
     let mut up = outcome?;
@@ -108,6 +109,7 @@ struct Up {
 async fn start(
     arguments: &Arguments,
     paths: &Paths,
+    is_first: bool,
     show: &mut Show,
     clock: &Clock,
 ) -> Result<Up, Failure> {
@@ -120,6 +122,9 @@ async fn start(
         &paths.config(),
     )?;
     let engine = engine::choose(choice, &draft, &paths.processes(), paths.secret(), clock).await?;
+    if is_first {
+        refuse_foreign_modules(&engine).await?;
+    }
     show.step("engine", &engine.description);
 
     let hub_stop = Shutdown::new();
@@ -183,6 +188,27 @@ async fn start_hub(
     settings.listen.https_port = ports::usual_or_free(ports::HTTPS);
     settings.listen.addresses = addresses(engine.gateway);
     RunningHub::start(settings, clock.clone(), stop.clone()).await
+}
+
+/// A device that begins takes every container that IoT Edge made for its own, and removes it. Those of
+/// another runtime on the same engine are not ours to take.
+async fn refuse_foreign_modules(engine: &Engine) -> Result<(), Failure> {
+    if !engine.is_containers() {
+        return Ok(());
+    }
+    let names: Vec<String> =
+        engine.runtime.list().await?.iter().map(|module| module.name.to_string()).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let names = names.join(" ");
+    Err(Failure::new(
+        FAILED,
+        format!(
+            "the container engine has modules of another IoT Edge runtime: {names}\n  \
+             run with --no-docker, or, if nobody needs them, remove them: docker rm -f {names}"
+        ),
+    ))
 }
 
 /// This machine only, and where containers reach it.

@@ -82,6 +82,11 @@ impl Paths {
         Ok(path)
     }
 
+    /// Whether a device ran from here before: then the engine's containers are its own.
+    pub(crate) fn has_device(&self) -> Result<bool, FsError> {
+        fs::exists(&self.edge().join("cache/provisioning_state"))
+    }
+
     pub(crate) fn create(&self) -> Result<(), Failure> {
         if fs::exists(&self.root)? && !self.is_ours()? && !fs::list(&self.root)?.is_empty() {
             let root = self.root.display();
