@@ -50,6 +50,19 @@ def test_a_message_that_was_not_acknowledged_comes_again(hub, device):
         until("queue is empty", lambda: hub.registry().get_device(device.device_id).cloud_to_device_message_count == 0)
 
 
+def test_a_connection_that_takes_over_gets_what_the_other_held(hub, device):
+    """Whichever comes first: the new connection's look into the queue, or the end of the old one."""
+    topic = f"devices/{device.device_id}/messages/devicebound/#"
+    with mqtt.connected(device, clean=False) as wire:
+        wire.send(mqtt.subscribe(topic))
+        wire.expect(mqtt.SUBACK)
+    hub.send_c2d(device.device_id, b"held")
+    with mqtt.connected(device, clean=False) as first:
+        first.expect(mqtt.PUBLISH)
+        with mqtt.connected(device, clean=False) as second:
+            assert second.expect(mqtt.PUBLISH).endswith(b"held")
+
+
 def test_a_message_that_has_expired_is_not_delivered(hub, device):
     soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=1)
     hub.send_c2d(device.device_id, b"stale", {"iothub-expiry": soon.strftime("%Y-%m-%dT%H:%M:%SZ")})

@@ -138,7 +138,7 @@ def test_amqp_upstream_in_the_devices_own_settings_is_refused(hub, edge, tmp_pat
     path.chmod(0o600)
     result = farshore("edge", "--config", path, "--check")
     assert result.returncode not in (0, 101)
-    assert "UpstreamProtocol" in result.stderr and "Amqp" in result.stderr, result.stderr + result.stdout
+    assert "UpstreamProtocol" in result.stderr and "Mqtt" in result.stderr, result.stderr + result.stdout
 
 
 def test_a_bad_config_is_named_with_its_line(edge, tmp_path):
