@@ -1,7 +1,9 @@
 """The line to the hub is down for a while: what a module got an acknowledgement for arrives later, all
 of it and in order."""
 
-from harness import ledger, manifest
+from azure.iot.hub.models import CloudToDeviceMethod, Twin, TwinProperties
+
+from harness import ledger, manifest, sdk
 from harness.edge import Edge
 from harness.wait import until
 
@@ -17,6 +19,9 @@ def test_what_was_acknowledged_while_the_hub_was_away_arrives_in_order(new_hub):
         with edge.connected(module) as first, edge.connected(leaf) as second:
             first.send_message_to_output("0", "out")
             second.send_message("0")
+            for client in (first, second):
+                sdk.answer_methods(client, lambda name, payload: (200, payload))
+            desired = sdk.listen_for_desired(first)
             hub.kill()
             for number in range(1, 20):
                 first.send_message_to_output(str(number), "out")
@@ -37,6 +42,15 @@ def test_what_was_acknowledged_while_the_hub_was_away_arrives_in_order(new_hub):
                     lambda who=who: ledger.without_copies(numbers(hub, who)) == list(range(21)),
                     60,
                 )
+            # Neither the SDK nor the edge hub's clients say again what they listen to.
+            call = CloudToDeviceMethod(method_name="echo", payload=7, connect_timeout_in_seconds=30)
+            registry = hub.registry()
+            assert registry.invoke_device_module_method(edge.device_id, "m1", call).payload == 7
+            assert registry.invoke_device_method(leaf.device_id, call).payload == 7
+            patch = Twin(properties=TwinProperties(desired={"back": True}))
+            registry.update_module_twin(edge.device_id, "m1", patch)
+            while "back" not in desired.next():
+                pass
     finally:
         edge.stop()
 
