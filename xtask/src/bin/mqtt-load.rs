@@ -241,7 +241,11 @@ impl Connection {
             let Some(place) = self.free.pop_front() else { break };
             let sent = match interval {
                 None => now,
-                Some(interval) => std::mem::replace(&mut self.due, self.due + interval),
+                Some(interval) => {
+                    let due = self.due;
+                    self.due += interval;
+                    due
+                }
             };
             self.in_flight.push_back((place, sent));
             places[count] = place;
