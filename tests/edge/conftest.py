@@ -1,4 +1,5 @@
-"""The edge device whose modules are containers: one for all tests that need the engine."""
+"""The edge device whose modules are containers. It lives no longer than a file of tests: modules in one
+engine have fixed names, and the next who wants them may be `farshore up`."""
 
 import pytest
 
@@ -9,7 +10,7 @@ from harness.hub import Hub
 NETWORK = "farshore-test-edge"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def container_edge(trust):
     """Its hub listens on the network's gateway, too: there the edge hub's container finds it."""
     if not docker.answers():
