@@ -33,10 +33,17 @@ pub async fn serve_tls<F, W>(
 {
     let serve = Arc::new(serve);
     let drain_clock = clock.clone();
+    let stop = shutdown.clone();
     accept(&listener, &drain_clock, &shutdown, move |stream, peer| {
         let (tls, clock, serve) = (tls.clone(), clock.clone(), Arc::clone(&serve));
+        let stop = stop.clone();
         async move {
-            match clock.timeout(HANDSHAKE_DEADLINE, tls.accept(stream)).await {
+            let handshake = tokio::select! {
+                handshake = clock.timeout(HANDSHAKE_DEADLINE, tls.accept(stream)) => handshake,
+                // A stranger is owed nothing.
+                () = stop.wait() => return,
+            };
+            match handshake {
                 Ok(Ok(stream)) => serve(stream, peer).await,
                 Ok(Err(error)) => handshake_failed(peer, &error),
                 Err(_) => tracing::debug!(%peer, "tls handshake took too long"),

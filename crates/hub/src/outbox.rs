@@ -82,7 +82,7 @@ impl Hub {
                     .await
                     .map_err(|error| StoreError::Unavailable(error.to_string()))?,
                 Err(error) => {
-                    tracing::error!(subject = %event.subject, %error, "event is left out of the log")
+                    tracing::error!(subject = %event.subject, %error, "event is left out of the log");
                 }
             }
             stores.outbox.remove_through(number).await?;

@@ -53,12 +53,25 @@ pub(super) struct Connection<S, L> {
     /// Telemetry taken but not yet durable, in order.
     receipts: VecDeque<(Receipt, Vec<PacketId>)>,
     /// The wait for the first of them.
-    durable: Option<Pin<Box<dyn Future<Output = Result<(), SubmitError>> + Send>>>,
+    durable: Option<Durable>,
     retry_at: Option<Mono>,
+    alarm: Option<Alarm>,
+}
+
+/// Resolves when a batch is durable, or certainly not.
+type Durable = Pin<Box<dyn Future<Output = Result<(), SubmitError>> + Send>>;
+
+/// A wake-up at a deadline or before. It is kept while deadlines only move away, as they do with
+/// almost every turn: a timer costs two locks, and the turn that it wakes for nothing costs less.
+struct Alarm {
+    at: Mono,
+    sleep: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 /// What happened next.
 enum Next {
+    Alarm,
+    Closing(CloseReason),
     Io(Io),
     Durable(Result<(), SubmitError>),
     Downlink(Option<Downlink>),
@@ -115,6 +128,7 @@ where
             receipts: VecDeque::new(),
             durable: None,
             retry_at: None,
+            alarm: None,
         };
         if connection.deliveries.filter_count() > 0 {
             let subscriptions = connection.deliveries.subscriptions(true);
@@ -138,11 +152,14 @@ where
         };
         match &ended {
             Ended::Violation(_) | Ended::Failed(_) => {
-                tracing::warn!(id = %self.id(), %ended, "connection closed")
+                tracing::warn!(id = %self.id(), %ended, "connection closed");
             }
             _ => tracing::debug!(id = %self.id(), %ended, "connection closed"),
         }
         let graceful = matches!(ended, Ended::Goodbye);
+        if graceful {
+            self.last_words();
+        }
         if !graceful && let Some(will) = self.will.take() {
             self.leave(will);
         }
@@ -163,15 +180,10 @@ where
         if let Some(reason) = self.end.close_reason() {
             return Err(Ended::Closed(reason));
         }
-        let deadline = self.deadline();
-        let clock = self.wire.clock.clone();
-        // Locals, because closures borrow what they touch.
-        let next = tokio::select! {
-            biased;
-            next = poll_fn(|cx| self.poll_next(cx)) => next,
-            () = clock.sleep_until(deadline) => return self.handle_timeout(),
-        };
-        match next {
+        self.set_alarm();
+        match poll_fn(|cx| self.poll_next(cx)).await {
+            Next::Alarm => self.handle_timeout(),
+            Next::Closing(reason) => Err(Ended::Closed(reason)),
             Next::Io(Io::End) => Err(Ended::Lost),
             Next::Io(_) => Ok(()),
             Next::Durable(result) => self.durable(result),
@@ -181,17 +193,15 @@ where
                 }
                 Ok(())
             }
-            Next::Downlink(None) => Err(Ended::Closed(CloseReason::Shutdown)),
+            Next::Downlink(None) => {
+                let reason = self.end.close_reason().unwrap_or(CloseReason::Shutdown);
+                Err(Ended::Closed(reason))
+            }
             Next::Done(done) => self.handle_done(done),
         }
     }
 
     fn poll_next(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Next> {
-        if let Poll::Ready(reason) = self.end.poll_closed(cx) {
-            // Read at the top of the next turn.
-            tracing::trace!(?reason, "session ends");
-            return Poll::Ready(Next::Io(Io::Wrote));
-        }
         let reads = self.batch.is_empty() && self.requests.len() < self.settings.requests_max;
         if let Poll::Ready(io) = self.wire.poll(cx, reads) {
             return Poll::Ready(Next::Io(io));
@@ -210,7 +220,27 @@ where
         {
             return Poll::Ready(Next::Downlink(downlink));
         }
+        // Last, because every turn begins with a look at it: here it only has to wake us.
+        if let Poll::Ready(reason) = self.end.poll_closed(cx) {
+            return Poll::Ready(Next::Closing(reason));
+        }
+        if let Some(alarm) = &mut self.alarm
+            && alarm.sleep.as_mut().poll(cx).is_ready()
+        {
+            self.alarm = None;
+            return Poll::Ready(Next::Alarm);
+        }
         Poll::Pending
+    }
+
+    fn set_alarm(&mut self) {
+        let deadline = self.deadline();
+        if self.alarm.as_ref().is_some_and(|alarm| alarm.at <= deadline) {
+            return;
+        }
+        let clock = self.wire.clock.clone();
+        let sleep = Box::pin(async move { clock.sleep_until(deadline).await });
+        self.alarm = Some(Alarm { at: deadline, sleep });
     }
 
     fn deadline(&self) -> Mono {
@@ -265,7 +295,7 @@ where
                 self.batch_ids.extend(packet_id);
             }
             DeviceTopic::TwinGet { rid } => {
-                self.requests.push(Request::TwinGet { rid: rid.into(), packet_id })
+                self.requests.push(Request::TwinGet { rid: rid.into(), packet_id });
             }
             DeviceTopic::TwinPatchReported { rid, version } => {
                 let request = Request::Report {
@@ -406,7 +436,18 @@ where
         }
     }
 
-    /// The client's last words.
+    /// What a client published right before it said goodbye counts, though nobody waits for its
+    /// acknowledgement any more.
+    fn last_words(&mut self) {
+        if self.batch.is_empty() {
+            return;
+        }
+        if let Err(error) = self.link.submit(&mut self.batch) {
+            tracing::warn!(id = %self.id(), %error, "cannot store a client's last messages");
+        }
+    }
+
+    /// The client's will.
     fn leave(&self, will: Message) {
         if let Err(error) = self.link.submit(&mut vec![will]) {
             tracing::warn!(id = %self.id(), %error, "cannot store a client's will");

@@ -180,7 +180,7 @@ impl Bench {
         let (io, server) = tokio::io::duplex(1 << 20);
         let head = Arc::clone(&self.head);
         tokio::spawn(async move {
-            head.serve(server, "127.0.0.1:1".parse().unwrap(), &Shutdown::new()).await
+            head.serve(server, "127.0.0.1:1".parse().unwrap(), &Shutdown::new()).await;
         });
         Client { io, input: BytesMut::new() }
     }

@@ -118,6 +118,9 @@ impl Link {
         let _no_refill = self.deliveries.refill.lock().await;
         let held: Vec<Uuid> =
             self.deliveries.state.lock().outstanding.drain().map(|(lock, _)| lock).collect();
+        if held.is_empty() {
+            return;
+        }
         for lock in held {
             let abandon = StoredSettlement::Abandon;
             let freed = self
@@ -130,6 +133,8 @@ impl Link {
                 tracing::debug!(id = %self.id(), error = %error, "lock was lost already");
             }
         }
+        // Another connection of the device may be there already, and have found nothing.
+        self.hub.wake(self.id().device.clone());
     }
 }
 
@@ -141,7 +146,7 @@ impl Hub {
             match self.stores().cloud_to_device.sweep(self.now()).await {
                 Ok(devices) => devices.into_iter().for_each(|device| self.wake(device)),
                 Err(error) => {
-                    tracing::warn!(error = %host::logs::chain(&error), "cannot sweep message queues")
+                    tracing::warn!(error = %host::logs::chain(&error), "cannot sweep message queues");
                 }
             }
         }
