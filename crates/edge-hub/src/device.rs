@@ -52,7 +52,14 @@ impl DeviceBackend for Backend {
 
 impl Identities for Backend {
     async fn credential(&self, id: &IdentityId) -> Result<Option<Credential>, Fault> {
-        Ok(self.0.scope.credential(&self.0, id).await)
+        match self.0.scope.credential(&self.0, id).await {
+            // Not even this device's own modules are known: nobody can be judged yet, and a refusal
+            // would be final for SDKs (`device-protocol.md` §17, 9).
+            None if self.0.scope.is_empty() => {
+                Err(Fault::unavailable("the hub was not reached yet to learn who may connect"))
+            }
+            found => Ok(found),
+        }
     }
 
     /// Policies are the hub's; nobody comes in here by one.

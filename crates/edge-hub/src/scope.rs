@@ -110,6 +110,11 @@ impl Scope {
         stored.map_err(|error| host::logs::chain(&error))
     }
 
+    /// Whether nothing is known, as before the first answer of the hub.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.known.read().is_empty()
+    }
+
     /// How an identity proves itself.
     pub(crate) async fn credential(&self, core: &Core, id: &IdentityId) -> Option<Credential> {
         if self.may_ask(core, id)

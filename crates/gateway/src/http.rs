@@ -130,8 +130,9 @@ impl<B: ServiceBackend> Head<B> {
         let query = Query::parse(parts.uri.query());
         query.api_version()?;
         self.authorize(&route, &parts.headers).await?;
-        let body =
-            host::http::read_body(body, BODY_BYTES_MAX, BODY_DEADLINE).await.map_err(body_fault)?;
+        let body = host::http::read_request_body(body, BODY_BYTES_MAX, BODY_DEADLINE)
+            .await
+            .map_err(body_fault)?;
         self.resource(route, &query, &parts.headers, body, shutdown).await
     }
 

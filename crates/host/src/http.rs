@@ -6,7 +6,7 @@
 
 use std::convert::Infallible;
 use std::error::Error as StdError;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 pub use http_body_util::{BodyExt, Empty, Full, Limited};
@@ -107,9 +107,8 @@ pub enum BodyError {
     Broken(#[source] Box<dyn StdError + Send + Sync>),
 }
 
-/// Reads a whole body of at most `bytes_max` within `limit`. What is longer is refused, but a bounded
-/// rest is read and dropped first: a client that is still sending would otherwise see a broken
-/// connection instead of the answer.
+/// Reads a whole body of at most `bytes_max` within `limit`. What announces more is refused before
+/// anything is read.
 pub async fn read_body<B>(
     body: B,
     bytes_max: usize,
@@ -119,37 +118,66 @@ where
     B: Body<Data = bytes::Bytes>,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
-    let mut body = pin!(body);
+    collect(pin!(body), bytes_max, limit).await
+}
+
+/// The same for a request. A bounded rest of a body that is refused is read and dropped beside the
+/// answer: a client that is still sending would otherwise see a broken connection instead of it.
+pub async fn read_request_body(
+    mut body: Incoming,
+    bytes_max: usize,
+    limit: Duration,
+) -> Result<bytes::Bytes, BodyError> {
+    let outcome = collect(Pin::new(&mut body), bytes_max, limit).await;
+    if matches!(outcome, Err(BodyError::TooLarge { .. })) {
+        tokio::spawn(drop_rest(body));
+    }
+    outcome
+}
+
+async fn collect<B>(
+    mut body: Pin<&mut B>,
+    bytes_max: usize,
+    limit: Duration,
+) -> Result<bytes::Bytes, BodyError>
+where
+    B: Body<Data = bytes::Bytes>,
+    B::Error: Into<Box<dyn StdError + Send + Sync>>,
+{
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if announced > bytes_max {
+        return Err(BodyError::TooLarge { bytes_max });
+    }
     let read = async {
         let mut read = bytes::BytesMut::new();
-        while let Some(frame) = body.frame().await {
+        while let Some(frame) = body.as_mut().frame().await {
             let frame = frame.map_err(|error| BodyError::Broken(error.into()))?;
             let Ok(data) = frame.into_data() else { continue };
-            if announced > bytes_max || read.len() + data.len() > bytes_max {
+            if read.len() + data.len() > bytes_max {
                 return Err(BodyError::TooLarge { bytes_max });
             }
             read.extend_from_slice(&data);
         }
         Ok(read.freeze())
     };
-    let outcome = match tokio::time::timeout(limit, read).await {
+    match tokio::time::timeout(limit, read).await {
         Ok(outcome) => outcome,
         Err(_) => Err(BodyError::Deadline { limit }),
-    };
-    if matches!(outcome, Err(BodyError::TooLarge { .. })) {
-        let mut dropped = 0;
-        let rest = async {
-            while dropped < DISCARD_BYTES_MAX
-                && let Some(Ok(frame)) = body.frame().await
-            {
-                dropped += frame.data_ref().map_or(0, bytes::Bytes::len);
-            }
-        };
-        // Whoever sends more, or slower, has to live with a broken connection.
-        let _ = tokio::time::timeout(DISCARD_DEADLINE, rest).await;
     }
-    outcome
+}
+
+/// Whoever sends more, or slower, has to live with a broken connection.
+async fn drop_rest(mut body: Incoming) {
+    let rest = async {
+        let mut dropped = 0;
+        while dropped < DISCARD_BYTES_MAX
+            && let Some(Ok(frame)) = body.frame().await
+        {
+            dropped += frame.data_ref().map_or(0, bytes::Bytes::len);
+        }
+    };
+    // Its end says nothing to anybody.
+    let _ = tokio::time::timeout(DISCARD_DEADLINE, rest).await;
 }
 
 /// How much of a body that is refused is read and dropped.

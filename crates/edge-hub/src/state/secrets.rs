@@ -141,7 +141,8 @@ where
         if error.status().is_some() {
             refusals += 1;
         }
-        if refusals == REFUSALS_MAX {
+        // A bad request does not get better by repeating it.
+        if refusals == REFUSALS_MAX || error.status() == Some(400) {
             return Err(error);
         }
         tracing::warn!(error = %host::logs::chain(&error), "workload API does not help; it is asked again");
