@@ -93,6 +93,8 @@ enum Ended {
     Failed(String),
 }
 
+/// What was under way at a connection's end may take this long.
+const FINISH: Duration = Duration::from_secs(5);
 /// A journal whose queue is full has room again within a commit or two.
 const RETRY_BUSY: Duration = Duration::from_millis(2);
 
@@ -165,6 +167,10 @@ where
         }
         if matches!(ended, Ended::Goodbye | Ended::Closed(_)) {
             self.wire.finish().await;
+        }
+        let clock = self.wire.clock.clone();
+        if clock.timeout(FINISH, self.requests.finish()).await.is_err() {
+            tracing::warn!(id = %self.id(), "the backend did not finish in time");
         }
         self.link.close(graceful).await;
     }

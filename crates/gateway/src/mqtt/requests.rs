@@ -97,6 +97,19 @@ impl<L: DeviceLink> Requests<L> {
         }
     }
 
+    /// Ends in order when the connection has ended: what is under way may hold something of the
+    /// backend's, and what the client has acknowledged must not come again.
+    pub(super) async fn finish(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.await;
+        }
+        while let Some(request) = self.waiting.pop_front() {
+            if matches!(request, Request::Settle { .. }) {
+                self.start(request).await;
+            }
+        }
+    }
+
     fn start(&mut self, request: Request) -> Pin<Box<dyn Future<Output = Done> + Send>> {
         let link = Arc::clone(&self.link);
         match request {
