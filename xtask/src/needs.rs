@@ -66,6 +66,7 @@ fn docker() -> Outcome {
     }
     install(&packages)?;
     println!("starting dockerd");
+    forget_killed_engine();
     let log = std::fs::File::create(root().join("target/dockerd.log"))?;
     Command::new("dockerd").stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
     for _ in 0..120 {
@@ -75,6 +76,21 @@ fn docker() -> Outcome {
         std::thread::sleep(std::time::Duration::from_millis(500));
     }
     Err("dockerd did not answer within a minute; see target/dockerd.log".into())
+}
+
+/// An engine that was killed leaves files with the numbers of its processes. Once a number belongs to
+/// somebody else, a new engine believes that the old one runs, and does not start.
+fn forget_killed_engine() {
+    let runs = |name: &str| Command::new("pgrep").args(["-x", name]).stdout(Stdio::null()).status();
+    for (name, file) in [
+        ("dockerd", "/var/run/docker.pid"),
+        ("containerd", "/var/run/docker/containerd/containerd.pid"),
+    ] {
+        // Without pgrep nothing is known, and nothing is removed.
+        if runs(name).is_ok_and(|status| !status.success()) && std::fs::remove_file(file).is_ok() {
+            println!("removed {file}, left behind by an engine that was killed");
+        }
+    }
 }
 
 fn engine_answers() -> bool {
