@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// Why settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SettingsError {
-    #[error("cannot read the settings file {path}")]
+    #[error("cannot read the settings file {path}; `farshore hub --print-settings` prints one")]
     Read {
         path: PathBuf,
         #[source]
