@@ -9,7 +9,7 @@ use crate::{Outcome, generate, root};
 /// The floors, from the bottom; a crate imports from floors below its own only
 /// (ARCHITECTURE.md, "The floors").
 const FLOORS: [&[&str]; 5] = [
-    &["mqtt", "model", "manifest", "pki", "iot-proto"],
+    &["amqp", "mqtt", "model", "manifest", "pki", "iot-proto"],
     &["host", "journal", "store", "containers"],
     &["gateway", "client"],
     &["hub", "edge-daemon", "edge-agent", "edge-hub", "simulator"],
@@ -20,7 +20,7 @@ const FLOORS: [&[&str]; 5] = [
 const SIDEWAYS: [(&str, &[&str]); 6] = [
     ("manifest", &["model"]),
     ("pki", &["model"]),
-    ("iot-proto", &["model", "mqtt"]),
+    ("iot-proto", &["amqp", "model", "mqtt"]),
     ("journal", &["host"]),
     ("store", &["host", "journal"]),
     ("containers", &["host"]),

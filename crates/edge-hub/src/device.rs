@@ -8,7 +8,7 @@ pub(crate) mod stored;
 use std::sync::Arc;
 
 use gateway::auth::{Credential, Identities, PolicyCredential};
-use gateway::backend::{DeviceBackend, Open, OpenError, Opened};
+use gateway::backend::{DeviceBackend, Open, OpenError, Opened, StoredSession};
 use gateway::session::DeviceSession;
 use model::{Fault, IdentityId, ModuleId};
 
@@ -33,12 +33,15 @@ impl DeviceBackend for Backend {
             return Err(OpenError::Refused("$edgeHub is the edge hub itself".into()));
         }
         let later = |fault: Fault| OpenError::Later(fault.to_string());
-        let subscriptions = match open.clean_session {
-            true => {
+        let subscriptions = match open.stored_session {
+            StoredSession::Forget => {
                 stored::forget(&core.state, &id).await.map_err(later)?;
                 None
             }
-            false => stored::load_or_begin(&core.state, &id).await.map_err(later)?,
+            StoredSession::Resume => {
+                stored::load_or_begin(&core.state, &id).await.map_err(later)?
+            }
+            StoredSession::Ignore => None,
         };
         let link = Arc::new(Link::new(Arc::clone(core), &open, session.clone()));
         let client = ClientInfo::from(&open);

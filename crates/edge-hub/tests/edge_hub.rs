@@ -6,7 +6,7 @@ mod support;
 
 use client::device::{ClientEvent, Subscription};
 use gateway::backend::Settlement;
-use gateway::session::Downlink;
+use gateway::session::{Delivery, Downlink};
 use model::message::Message;
 use model::twin::Object;
 use serde_json::{Value, json};
@@ -344,7 +344,16 @@ async fn methods_and_cloud_to_device_messages_reach_their_client() {
     machine.hub.until_listens("leaf", |subscriptions| subscriptions.cloud_to_device).await;
     let lock = host::entropy::uuid_v4();
     let message = Message::from_body("hello");
-    machine.hub.send("leaf", Downlink::CloudToDevice { lock, message });
+    machine.hub.send(
+        "leaf",
+        Downlink::CloudToDevice(Delivery {
+            lock,
+            message,
+            sequence: 1,
+            enqueued: jiff::Timestamp::UNIX_EPOCH,
+            delivery_count: 0,
+        }),
+    );
     let delivery = within("a cloud-to-device message", async {
         loop {
             match leaf_events.next().await.unwrap() {

@@ -45,8 +45,19 @@ pub struct Open {
     pub model_id: Option<String>,
     /// Its SDK and version, for the log.
     pub client_type: Option<String>,
-    /// Whether stored subscriptions are to be forgotten.
-    pub clean_session: bool,
+    /// What becomes of the subscriptions that are stored.
+    pub stored_session: StoredSession,
+}
+
+/// What an opening connection wants of the subscriptions that an earlier one left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoredSession {
+    /// Go on with them, and keep them (MQTT, CleanSession 0).
+    Resume,
+    /// Forget them, and keep none (MQTT, CleanSession 1).
+    Forget,
+    /// Leave them alone: the connection has links instead (AMQP).
+    Ignore,
 }
 
 /// What the backend found when it opened the session.
@@ -93,6 +104,11 @@ pub trait DeviceLink: Send + Sync + 'static {
         subscriptions: Subscriptions,
     ) -> impl Future<Output = Result<(), Fault>> + Send;
 
+    /// The session may be given `total` deliveries of this kind in all, counted from its start; the
+    /// backend hands over no more. Without a call the backend's own window is the only bound
+    /// (MQTT). AMQP calls it as credit comes: `total` is what was sent plus the credit.
+    fn permit(&self, kind: DeliveryKind, total: u64);
+
     /// The identity answers a direct method. Unknown and late calls are ignored.
     fn method_answer(&self, call: Uuid, response: MethodResponse);
 
@@ -122,6 +138,15 @@ pub struct Subscriptions {
     pub inputs: bool,
     /// Whether they were read from the stored session just now.
     pub restored: bool,
+}
+
+/// What is delivered to an identity and settled by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeliveryKind {
+    /// Cloud-to-device messages.
+    CloudToDevice,
+    /// Messages to a module's inputs.
+    Input,
 }
 
 /// How a delivery is settled.

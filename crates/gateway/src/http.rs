@@ -10,7 +10,6 @@ mod events;
 mod resources;
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +34,7 @@ use crate::backend::methods::MethodBackend;
 use crate::backend::registry::RegistryBackend;
 use crate::backend::twins::TwinBackend;
 use crate::mqtt;
+use crate::peer::Peer;
 
 /// A whole hub.
 pub trait ServiceBackend:
@@ -83,13 +83,14 @@ impl<B: ServiceBackend> Head<B> {
     }
 
     /// Serves one connection until it ends.
-    pub async fn serve<S>(self: &Arc<Self>, io: S, peer: SocketAddr, shutdown: &Shutdown)
+    pub async fn serve<S>(self: &Arc<Self>, io: S, peer: Peer, shutdown: &Shutdown)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let service = service_fn(|request: Request<Incoming>| {
             let head = Arc::clone(self);
             let shutdown = shutdown.clone();
+            let peer = peer.clone();
             async move { Ok::<_, Infallible>(head.handle(request, peer, shutdown).await) }
         });
         if let Err(error) =
@@ -102,7 +103,7 @@ impl<B: ServiceBackend> Head<B> {
     async fn handle(
         self: Arc<Self>,
         mut request: Request<Incoming>,
-        peer: SocketAddr,
+        peer: Peer,
         shutdown: Shutdown,
     ) -> Response<Body> {
         let path = request.uri().path();
@@ -141,7 +142,7 @@ impl<B: ServiceBackend> Head<B> {
     fn websocket(
         self: Arc<Self>,
         request: &mut Request<Incoming>,
-        peer: SocketAddr,
+        peer: Peer,
         shutdown: Shutdown,
     ) -> Response<Body> {
         let upgrade = match ws::Upgrade::from_request(request, &["mqtt"]) {

@@ -18,4 +18,5 @@ pub mod backend;
 pub mod http;
 pub mod listener;
 pub mod mqtt;
+pub mod peer;
 pub mod session;

@@ -15,6 +15,8 @@ use host::signals::Shutdown;
 use host::tls::{ServerStream, ServerTls};
 use tokio::task::JoinSet;
 
+use crate::peer::Peer;
+
 /// A TLS handshake may take this long.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 /// Connections may take this long to end at a shutdown.
@@ -28,7 +30,7 @@ pub async fn serve_tls<F, W>(
     shutdown: Shutdown,
     serve: F,
 ) where
-    F: Fn(ServerStream<TcpStream>, SocketAddr) -> W + Send + Sync + 'static,
+    F: Fn(ServerStream<TcpStream>, Peer) -> W + Send + Sync + 'static,
     W: Future<Output = ()> + Send + 'static,
 {
     let serve = Arc::new(serve);
@@ -44,7 +46,7 @@ pub async fn serve_tls<F, W>(
                 () = stop.wait() => return,
             };
             match handshake {
-                Ok(Ok(stream)) => serve(stream, peer).await,
+                Ok(Ok(stream)) => serve(stream, Peer::new(peer)).await,
                 Ok(Err(error)) => handshake_failed(peer, &error),
                 Err(_) => tracing::debug!(%peer, "tls handshake took too long"),
             }
@@ -56,10 +58,10 @@ pub async fn serve_tls<F, W>(
 /// Accepts connections without TLS: for loopback and tests, never for a network.
 pub async fn serve_plain<F, W>(listener: TcpListener, clock: Clock, shutdown: Shutdown, serve: F)
 where
-    F: Fn(TcpStream, SocketAddr) -> W + Send + Sync + 'static,
+    F: Fn(TcpStream, Peer) -> W + Send + Sync + 'static,
     W: Future<Output = ()> + Send + 'static,
 {
-    accept(&listener, &clock, &shutdown, serve).await;
+    accept(&listener, &clock, &shutdown, |stream, address| serve(stream, Peer::new(address))).await;
 }
 
 async fn accept<F, W>(listener: &TcpListener, clock: &Clock, shutdown: &Shutdown, serve: F)

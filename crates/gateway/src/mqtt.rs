@@ -17,7 +17,6 @@ mod uplink;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use host::clock::Clock;
@@ -27,6 +26,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::auth::Identities;
 use crate::backend::DeviceBackend;
+use crate::peer::Peer;
 
 /// The MQTT head of a backend. One for all its listeners.
 pub struct Head<B> {
@@ -64,7 +64,7 @@ impl<B: DeviceBackend + Identities> Head<B> {
     }
 
     /// Serves one connection until it ends.
-    pub async fn serve<S>(&self, io: S, peer: SocketAddr, shutdown: &Shutdown)
+    pub async fn serve<S>(&self, io: S, peer: Peer, shutdown: &Shutdown)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
@@ -78,7 +78,7 @@ impl<B: DeviceBackend + Identities> Head<B> {
             return;
         };
         // In boxes of their own: the handshake's memory is given back when it is over.
-        if let Some(connection) = Box::pin(self.let_in(wire, *connect, peer)).await {
+        if let Some(connection) = Box::pin(self.let_in(wire, *connect, &peer)).await {
             Box::pin(connection.run()).await;
         }
     }

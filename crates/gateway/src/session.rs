@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use jiff::Timestamp;
 use model::message::Message;
 use model::method::MethodRequest;
 use model::twin::Object;
@@ -28,12 +29,7 @@ pub enum Downlink {
         request: MethodRequest,
     },
     /// A cloud-to-device message; settled by [`crate::backend::DeviceLink::settle`].
-    CloudToDevice {
-        /// Names the delivery.
-        lock: Uuid,
-        /// The message.
-        message: Message,
-    },
+    CloudToDevice(Delivery),
     /// A message to a module's input; settled by [`crate::backend::DeviceLink::settle`].
     Input {
         /// Which input.
@@ -43,6 +39,21 @@ pub enum Downlink {
         /// The message.
         message: Message,
     },
+}
+
+/// A cloud-to-device message on its way to the identity.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// Names the delivery.
+    pub lock: Uuid,
+    /// The message.
+    pub message: Message,
+    /// The message's number in its queue.
+    pub sequence: u64,
+    /// When it was enqueued.
+    pub enqueued: Timestamp,
+    /// How often it was delivered before.
+    pub delivery_count: u32,
 }
 
 /// Why a session ends from our side.

@@ -6,7 +6,7 @@ pub(crate) mod link;
 
 use std::sync::Arc;
 
-use gateway::backend::{DeviceBackend, Open, OpenError, Opened};
+use gateway::backend::{DeviceBackend, Open, OpenError, Opened, StoredSession};
 use gateway::session::DeviceSession;
 use model::FaultKind;
 use store::twins::{Mutation, TwinWrite};
@@ -26,14 +26,16 @@ impl DeviceBackend for Hub {
         let later =
             |error| OpenError::Later(fault(error, FaultKind::DeviceNotFound, &id).to_string());
         let sessions = &self.stores().sessions;
-        let stored = if open.clean_session {
-            sessions.clear(&id).await.map_err(later)?;
-            None
-        } else {
-            sessions.load(&id).await.map_err(later)?
+        let stored = match open.stored_session {
+            StoredSession::Resume => sessions.load(&id).await.map_err(later)?,
+            StoredSession::Forget => {
+                sessions.clear(&id).await.map_err(later)?;
+                None
+            }
+            StoredSession::Ignore => None,
         };
         let epoch = self.stores().presence.claim(&id, self.now()).await.map_err(later)?;
-        let clean = open.clean_session;
+        let resumes = open.stored_session == StoredSession::Resume;
         let model_id = open.model_id.clone();
         let link = Arc::new(Link::new(self.clone(), open, session.clone(), epoch));
         if self.inner.sessions.insert(&id, &session, &link, self.inner.clock.now()).is_err() {
@@ -47,7 +49,7 @@ impl DeviceBackend for Hub {
         }
         let subscriptions = match stored {
             Some(stored) => Some(stored.into_iter().collect()),
-            None if clean => None,
+            None if !resumes => None,
             None => {
                 sessions.save(&id, Default::default()).await.map_err(later)?;
                 None

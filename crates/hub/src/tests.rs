@@ -11,8 +11,10 @@ use gateway::backend::events::{EventReader, EventsBackend};
 use gateway::backend::methods::MethodBackend;
 use gateway::backend::registry::RegistryBackend;
 use gateway::backend::twins::TwinBackend;
-use gateway::backend::{DeviceBackend, DeviceLink, Open, OpenError, Settlement, Subscriptions};
-use gateway::session::{CloseReason, DeviceSession, Downlink, SessionEnd};
+use gateway::backend::{
+    DeviceBackend, DeviceLink, Open, OpenError, Settlement, StoredSession, Subscriptions,
+};
+use gateway::session::{CloseReason, Delivery, DeviceSession, Downlink, SessionEnd};
 use host::clock::Clock;
 use iot_proto::payload::device::DeviceWrite;
 use iot_proto::rest::EventStart;
@@ -68,10 +70,14 @@ impl Bench {
     }
 
     async fn connect(&self, id: &str) -> Result<Connected, OpenError> {
-        self.connect_with(id, false).await
+        self.connect_with(id, StoredSession::Resume).await
     }
 
-    async fn connect_with(&self, id: &str, clean_session: bool) -> Result<Connected, OpenError> {
+    async fn connect_with(
+        &self,
+        id: &str,
+        stored_session: StoredSession,
+    ) -> Result<Connected, OpenError> {
         let identity: IdentityId = id.parse().unwrap();
         let generation = self.hub.credential(&identity).await.unwrap().unwrap().generation;
         let principal = Principal {
@@ -81,7 +87,7 @@ impl Bench {
             expires: Timestamp::MAX,
         };
         let (session, end) = DeviceSession::new(64);
-        let open = Open { principal, model_id: None, client_type: None, clean_session };
+        let open = Open { principal, model_id: None, client_type: None, stored_session };
         let (link, opened) = self.hub.open(open, session).await?;
         Ok(Connected { link, end, stored: opened.subscriptions })
     }
@@ -296,7 +302,7 @@ async fn queued_messages_are_delivered_in_order_and_again_after_a_loss() {
     first.listen(all()).await;
     let mut locks = Vec::new();
     for expected in 0..16 {
-        let Downlink::CloudToDevice { lock, message } = first.next().await else {
+        let Downlink::CloudToDevice(Delivery { lock, message, .. }) = first.next().await else {
             panic!("no message")
         };
         assert_eq!(message.body, format!("{expected}"));
@@ -305,7 +311,7 @@ async fn queued_messages_are_delivered_in_order_and_again_after_a_loss() {
     assert!(first.end.queue.try_recv().is_err(), "the window is sixteen");
     first.link.settle(locks[0], Settlement::Complete).await.unwrap();
     assert!(
-        matches!(first.next().await, Downlink::CloudToDevice { message, .. } if message.body == "16")
+        matches!(first.next().await, Downlink::CloudToDevice(delivery) if delivery.message.body == "16")
     );
     let lost = first.link.settle(locks[0], Settlement::Complete).await.unwrap_err();
     assert_eq!(lost.kind, FaultKind::DeviceMessageLockLost);
@@ -314,7 +320,7 @@ async fn queued_messages_are_delivered_in_order_and_again_after_a_loss() {
     let mut second = bench.connect("d1").await.unwrap();
     second.listen(all()).await;
     for expected in 1..=16 {
-        let Downlink::CloudToDevice { message, .. } = second.next().await else {
+        let Downlink::CloudToDevice(Delivery { message, .. }) = second.next().await else {
             panic!("no message")
         };
         assert_eq!(message.body, format!("{expected}"));
@@ -353,7 +359,7 @@ async fn sessions_survive_a_restart_and_end_with_a_clean_one() {
             connected.listen(all()).await;
         } else {
             assert_eq!(bench.connect("d1").await.unwrap().stored, Some(vec![("f".to_owned(), 1)]));
-            assert_eq!(bench.connect_with("d1", true).await.unwrap().stored, None);
+            assert_eq!(bench.connect_with("d1", StoredSession::Forget).await.unwrap().stored, None);
             assert_eq!(bench.connect("d1").await.unwrap().stored, None);
         }
     }

@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use client::device::Settle;
 use gateway::auth::Principal;
-use gateway::backend::{DeviceLink, Open, Receipt, Settlement, SubmitError, Subscriptions};
-use gateway::session::{DeviceSession, Downlink};
+use gateway::backend::{
+    DeliveryKind, DeviceLink, Open, Receipt, Settlement, StoredSession, SubmitError, Subscriptions,
+};
+use gateway::session::{Delivery, DeviceSession, Downlink};
 use journal::Record as JournalRecord;
 use model::message::{Message, SystemProperty};
 use model::method::MethodResponse;
@@ -26,7 +28,7 @@ use crate::routing::source_of;
 pub(crate) struct Link {
     core: Arc<Core>,
     principal: Principal,
-    clean_session: bool,
+    stored_session: StoredSession,
     session: DeviceSession,
     deliveries: Mutex<HashMap<Uuid, Delivered>>,
     /// A message without a route is told once for a connection.
@@ -58,7 +60,7 @@ impl Link {
         Self {
             core,
             principal: open.principal.clone(),
-            clean_session: open.clean_session,
+            stored_session: open.stored_session,
             session,
             deliveries: Mutex::default(),
             told_no_route: AtomicBool::new(false),
@@ -89,7 +91,9 @@ impl Link {
     pub(crate) fn deliver_cloud_to_device(&self, message: Message, settle: Settle) {
         let lock = host::entropy::uuid_v4();
         self.deliveries.lock().insert(lock, Delivered::CloudToDevice(settle));
-        if self.session.send(Downlink::CloudToDevice { lock, message }).is_err() {
+        let enqueued = self.core.clock.wall();
+        let delivery = Delivery { lock, message, sequence: 0, enqueued, delivery_count: 0 };
+        if self.session.send(Downlink::CloudToDevice(delivery)).is_err() {
             self.deliveries.lock().remove(&lock);
         }
     }
@@ -165,13 +169,17 @@ impl DeviceLink for Link {
     }
 
     async fn subscribed(&self, subscriptions: Subscriptions) -> Result<(), Fault> {
-        if !self.clean_session && !subscriptions.restored {
+        if self.stored_session == StoredSession::Resume && !subscriptions.restored {
             super::stored::save(&self.core.state, self.id(), &subscriptions.filters).await?;
         }
         self.core.sessions.set_subscriptions(self.id(), &self.session, subscriptions.clone());
         self.core.upstream.subscribe(self.id(), &subscriptions);
         Ok(())
     }
+
+    /// Nothing to bound: one message per input queue is on its way at a time, and cloud-to-device
+    /// messages come in the window of the connection upstream.
+    fn permit(&self, _kind: DeliveryKind, _total: u64) {}
 
     fn method_answer(&self, call: Uuid, response: MethodResponse) {
         self.core.calls.answer(self.id(), call, response);

@@ -10,8 +10,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use gateway::auth::{Credential, Identities, PolicyCredential};
 use gateway::backend::{
-    DeviceBackend, DeviceLink, Open, OpenError, Opened, Receipt, Settlement, SubmitError,
-    Subscriptions,
+    DeliveryKind, DeviceBackend, DeviceLink, Open, OpenError, Opened, Receipt, Settlement,
+    SubmitError, Subscriptions,
 };
 use gateway::session::{DeviceSession, Downlink};
 use gateway::{listener, mqtt};
@@ -402,6 +402,8 @@ impl DeviceBackend for Backend {
 }
 
 impl DeviceLink for Link {
+    fn permit(&self, _kind: DeliveryKind, _total: u64) {}
+
     fn submit(&self, batch: &mut Vec<Message>) -> Result<Receipt, SubmitError> {
         self.hub.change(|state| {
             if state.deaf_to.contains(&self.id) {

@@ -10,7 +10,7 @@ use mqtt::{SendError, Topic};
 use uuid::Uuid;
 
 use crate::backend::Subscriptions;
-use crate::session::Downlink;
+use crate::session::{Delivery, Downlink};
 
 /// The downward half of a connection.
 pub(super) struct Deliveries {
@@ -114,7 +114,7 @@ impl Deliveries {
                     Outgoing { topic, payload: request.payload, qos: QoS::AtMostOnce, lock: None };
                 self.waiting.push_back(outgoing);
             }
-            Downlink::CloudToDevice { lock, message } => {
+            Downlink::CloudToDevice(Delivery { lock, message, .. }) => {
                 let topic = topics.cloud_to_device(&message);
                 return self.message(Subscription::CloudToDevice, topic, message.body, lock);
             }

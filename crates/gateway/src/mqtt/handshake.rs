@@ -1,6 +1,5 @@
 //! From CONNECT to a session: who is it, may it come in, what did it subscribe to before?
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use iot_proto::connect::ConnectName;
@@ -13,7 +12,8 @@ use super::connection::Connection;
 use super::io::Wire;
 use super::uplink;
 use crate::auth::{self, AuthError, Identities};
-use crate::backend::{DeviceBackend, Open, OpenError};
+use crate::backend::{DeviceBackend, Open, OpenError, StoredSession};
+use crate::peer::Peer;
 use crate::session::DeviceSession;
 
 impl<B: DeviceBackend + Identities> Head<B> {
@@ -22,7 +22,7 @@ impl<B: DeviceBackend + Identities> Head<B> {
         &self,
         mut wire: Wire<S>,
         connect: Connect,
-        peer: SocketAddr,
+        peer: &Peer,
     ) -> Option<Connection<S, B::Link>>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
@@ -54,7 +54,7 @@ impl<B: DeviceBackend + Identities> Head<B> {
 
     /// The session to open, or the CONNACK code of the refusal. One code for every kind of bad
     /// credentials; the reason is in the log.
-    async fn decide(&self, connect: &Connect, peer: SocketAddr) -> Result<Open, ConnackCode> {
+    async fn decide(&self, connect: &Connect, peer: &Peer) -> Result<Open, ConnackCode> {
         let client_id = &connect.client_id;
         let user_name = connect.user_name.as_deref().unwrap_or_default();
         let name = ConnectName::parse(client_id, user_name).map_err(|reason| {
@@ -77,7 +77,11 @@ impl<B: DeviceBackend + Identities> Head<B> {
             principal,
             model_id: name.model_id,
             client_type: name.client_type,
-            clean_session: connect.clean_session,
+            stored_session: if connect.clean_session {
+                StoredSession::Forget
+            } else {
+                StoredSession::Resume
+            },
         })
     }
 

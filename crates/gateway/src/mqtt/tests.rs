@@ -25,9 +25,10 @@ use uuid::Uuid;
 use super::*;
 use crate::auth::{Credential, PolicyCredential};
 use crate::backend::{
-    DeviceLink, Open, OpenError, Opened, Receipt, Settlement, SubmitError, Subscriptions,
+    DeliveryKind, DeviceLink, Open, OpenError, Opened, Receipt, Settlement, StoredSession,
+    SubmitError, Subscriptions,
 };
-use crate::session::{CloseReason, DeviceSession, Downlink};
+use crate::session::{CloseReason, Delivery, DeviceSession, Downlink};
 
 const HOST: &str = "hub.test";
 
@@ -87,7 +88,8 @@ impl DeviceBackend for Fake {
         session: DeviceSession,
     ) -> Result<(Arc<FakeLink>, Opened), OpenError> {
         let mut state = self.state.lock();
-        state.heard.push(format!("open {} clean={}", open.principal.identity, open.clean_session));
+        let clean = open.stored_session == StoredSession::Forget;
+        state.heard.push(format!("open {} clean={clean}", open.principal.identity));
         state.sessions.push(session);
         let subscriptions = state.stored.clone();
         Ok((Arc::new(FakeLink(Arc::clone(&self.state))), Opened { subscriptions }))
@@ -108,6 +110,8 @@ impl DeviceLink for FakeLink {
         }
         Ok(Receipt::Done)
     }
+
+    fn permit(&self, _: DeliveryKind, _: u64) {}
 
     async fn twin(&self) -> Result<Value, Fault> {
         if self.0.lock().store_is_down {
@@ -180,7 +184,8 @@ impl Bench {
         let (io, server) = tokio::io::duplex(1 << 20);
         let head = Arc::clone(&self.head);
         tokio::spawn(async move {
-            head.serve(server, "127.0.0.1:1".parse().unwrap(), &Shutdown::new()).await;
+            let peer = Peer::new("127.0.0.1:1".parse().unwrap());
+            head.serve(server, peer, &Shutdown::new()).await;
         });
         Client { io, input: BytesMut::new() }
     }
@@ -481,13 +486,10 @@ async fn a_message_down_is_settled_by_its_acknowledgement() {
     // Nobody listens yet: it goes back.
     let (first, second) = (Uuid::from_u128(1), Uuid::from_u128(2));
     let message = Message::from_body("x").with_system(SystemProperty::MessageId, "m 1");
-    bench
-        .session()
-        .send(Downlink::CloudToDevice { lock: first, message: message.clone() })
-        .unwrap();
+    bench.session().send(Downlink::CloudToDevice(delivery(first, message.clone()))).unwrap();
     bench.hears(&format!("settle {first} Abandon")).await;
     client.subscribe(&["devices/dev1/messages/devicebound/#"]).await;
-    bench.session().send(Downlink::CloudToDevice { lock: second, message }).unwrap();
+    bench.session().send(Downlink::CloudToDevice(delivery(second, message))).unwrap();
     let (topic, body, id) = client.delivery().await;
     assert!(topic.starts_with("devices/dev1/messages/devicebound/%24.to="), "{topic}");
     assert!(topic.contains("&%24.mid=m%201"), "{topic}");
@@ -552,4 +554,8 @@ async fn a_will_is_left_when_the_client_is_lost() {
     assert!(client.next().await.is_some());
     drop(client);
     bench.hears(r#"telemetry bye [("iothub-MessageType", "Will")]"#).await;
+}
+
+fn delivery(lock: Uuid, message: Message) -> Delivery {
+    Delivery { lock, message, sequence: 0, enqueued: Timestamp::UNIX_EPOCH, delivery_count: 0 }
 }

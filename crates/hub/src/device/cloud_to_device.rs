@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use gateway::backend::Settlement;
-use gateway::session::Downlink;
+use gateway::session::{Delivery, Downlink};
 use host::clock::Mono;
 use model::limits;
 use model::{DeviceId, Fault, FaultKind};
@@ -29,11 +29,19 @@ pub(super) struct Deliveries {
     refill: tokio::sync::Mutex<()>,
 }
 
-#[derive(Default)]
 struct State {
     listening: bool,
+    /// Deliveries that the session takes in all, and those it was given.
+    permitted: u64,
+    given: u64,
     /// Deliveries that are not settled, with the end of their lock.
     outstanding: HashMap<Uuid, Mono>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self { listening: false, permitted: u64::MAX, given: 0, outstanding: HashMap::new() }
+    }
 }
 
 impl Deliveries {
@@ -41,12 +49,24 @@ impl Deliveries {
         self.state.lock().listening = listening;
     }
 
+    pub(super) fn permit(&self, total: u64) {
+        self.state.lock().permitted = total;
+    }
+
+    fn handed_over(&self, lock: Uuid, ends: Mono) {
+        let mut state = self.state.lock();
+        state.given += 1;
+        state.outstanding.insert(lock, ends);
+    }
+
     /// How many more may be delivered now.
     fn room(&self, now: Mono) -> usize {
         let mut state = self.state.lock();
         state.outstanding.retain(|_, ends| *ends > now);
         if state.listening {
-            limits::CLOUD_TO_DEVICE_WINDOW.saturating_sub(state.outstanding.len())
+            let window = limits::CLOUD_TO_DEVICE_WINDOW.saturating_sub(state.outstanding.len());
+            let permitted = state.permitted.saturating_sub(state.given);
+            window.min(usize::try_from(permitted).unwrap_or(usize::MAX))
         } else {
             0
         }
@@ -77,13 +97,15 @@ impl Link {
                 }
             };
             for message in locked {
-                self.deliveries.state.lock().outstanding.insert(message.lock, now + LOCK);
-                let lock = message.lock;
-                if self
-                    .session
-                    .send(Downlink::CloudToDevice { lock, message: message.message })
-                    .is_err()
-                {
+                self.deliveries.handed_over(message.lock, now + LOCK);
+                let delivery = Delivery {
+                    lock: message.lock,
+                    sequence: message.sequence,
+                    enqueued: message.enqueued,
+                    delivery_count: message.delivery_count,
+                    message: message.message,
+                };
+                if self.session.send(Downlink::CloudToDevice(delivery)).is_err() {
                     // The connection's end gives the locks back.
                     return;
                 }
@@ -152,7 +174,7 @@ impl Hub {
         }
     }
 
-    fn wake(&self, device: DeviceId) {
+    pub(super) fn wake(&self, device: DeviceId) {
         let id = model::IdentityId::device(device);
         self.stores().signals.send(store::signals::Signal::CloudToDevice(id));
     }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use gateway::auth::Principal;
-use gateway::backend::{DeviceLink, Open, Receipt, Settlement, SubmitError, Subscriptions};
+use gateway::backend::{
+    DeliveryKind, DeviceLink, Open, Receipt, Settlement, StoredSession, SubmitError, Subscriptions,
+};
 use gateway::session::DeviceSession;
 use model::message::{Message, SystemProperty};
 use model::method::MethodResponse;
@@ -23,7 +25,7 @@ pub struct Link {
     pub(super) hub: Hub,
     principal: Principal,
     model_id: Option<String>,
-    clean_session: bool,
+    stored_session: StoredSession,
     pub(super) session: DeviceSession,
     epoch: u64,
     partition: u32,
@@ -38,7 +40,7 @@ impl Link {
             hub,
             principal: open.principal,
             model_id: open.model_id,
-            clean_session: open.clean_session,
+            stored_session: open.stored_session,
             session,
             epoch,
             partition,
@@ -105,7 +107,7 @@ impl DeviceLink for Link {
     }
 
     async fn subscribed(&self, subscriptions: Subscriptions) -> Result<(), Fault> {
-        if !self.clean_session && !subscriptions.restored {
+        if self.stored_session == StoredSession::Resume && !subscriptions.restored {
             let filters = subscriptions.filters.iter().cloned().collect();
             let saved = self.hub.stores().sessions.save(self.id(), filters).await;
             saved.map_err(|error| fault(error, self.not_found(), self.id()))?;
@@ -117,6 +119,13 @@ impl DeviceLink for Link {
             self.deliver_cloud_to_device().await;
         }
         Ok(())
+    }
+
+    fn permit(&self, kind: DeliveryKind, total: u64) {
+        if kind == DeliveryKind::CloudToDevice {
+            self.deliveries.permit(total);
+            self.hub.wake(self.id().device.clone());
+        }
     }
 
     fn method_answer(&self, call: Uuid, response: MethodResponse) {
