@@ -58,7 +58,9 @@ pub enum OpenError {
 }
 
 /// Records that were not stored. Whatever the case, they are not visible to
-/// readers; only after [`AppendError::ReadOnly`] may they appear after a restart.
+/// readers. Nor are they after a restart, but for those that were being written
+/// when the disk failed for the second time ([`AppendError::ReadOnly`]), or failed
+/// while it was also full: these may be there then.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AppendError {

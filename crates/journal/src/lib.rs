@@ -14,8 +14,8 @@
 //!
 //! What becomes of a record: *durable* (its receipt says so; it is there after
 //! any crash), *refused* (its receipt has an error; it is not visible, now or
-//! after a restart, except for what waited at the moment of
-//! [`AppendError::ReadOnly`]), or *unknown* (the process died before the receipt
+//! after a restart, with the exception that [`AppendError`] tells), or *unknown*
+//! (the process died before the receipt
 //! said anything: it may be there or not, alone or with the records before it
 //! in its stream, never without them).
 //!

@@ -129,6 +129,27 @@ fn a_second_disk_error_makes_the_journal_read_only_until_it_is_opened_again() {
 }
 
 #[test]
+fn a_failed_sync_on_a_full_disk_is_refused_for_good_too() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (faults, settings) = faulty();
+    let (journal, _) = open(dir.path(), settings);
+    let stream = journal.stream("a").expect("made");
+    let mut ledger = Ledger::default();
+    ledger.send(&journal, stream).expect("durable");
+    // No segment to cut with: the failed group is overwritten instead.
+    faults.limit_space(Some(0));
+    faults.fail_syncs(1, 1, FaultError::Io);
+    let error = ledger.send(&journal, stream).expect_err("failed");
+    assert!(matches!(error, AppendError::Disk { .. }), "{error:?}");
+    let error = ledger.send(&journal, stream).expect_err("no space");
+    assert!(matches!(error, AppendError::DiskFull { .. }), "{error:?}");
+    journal.leave_as_killed();
+    let (journal, report) = open(dir.path(), small());
+    assert_eq!((report.lost_records, report.damaged_ranges), (0, 0));
+    ledger.check(&journal, stream);
+}
+
+#[test]
 fn a_spare_that_cannot_be_made_is_a_disk_error_too() {
     let dir = tempfile::tempdir().expect("a directory");
     let (faults, settings) = faulty();

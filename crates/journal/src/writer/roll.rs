@@ -56,7 +56,7 @@ impl Writer {
         tracing::error!(%error, errors = self.disk_errors, "journal disk failed");
         let source = Arc::new(error);
         // Never written again: what is behind `position` in it is to be cut off.
-        self.segment = None;
+        let failed = self.segment.take();
         if self.disk_errors >= DISK_ERRORS_MAX {
             self.shared.queue.refuse(AppendError::ReadOnly, true);
             // For the cut; whether it works changes nothing for anyone.
@@ -67,11 +67,22 @@ impl Writer {
         match self.begin_segment() {
             Ok(()) => AppendError::Disk { source },
             Err(WriteError::NoRoom(error)) => {
+                // No header to cut with for now; zeros do it, if the disk takes them.
+                if let Some(failed) = failed {
+                    let _ = self.wipe(&failed);
+                }
                 self.refuse_for_space(&error);
                 AppendError::Disk { source }
             }
             Err(WriteError::Disk(error)) => error,
         }
+    }
+
+    /// Takes away what was written of the group in the buffer.
+    fn wipe(&self, segment: &Segment) -> io::Result<()> {
+        let end = self.position + self.buffer.len() as u64;
+        segment.file.write_zeros(self.position, end)?;
+        segment.file.sync_data()
     }
 
     /// No space for bytes that were allocated before (a filesystem that copies
@@ -80,15 +91,9 @@ impl Writer {
         let path = self.shared.dir.clone();
         let error = AppendError::DiskFull { path };
         self.refuse_for_space(&error);
-        if let Some(segment) = &self.segment {
-            let end = self.position + self.buffer.len() as u64;
-            let cleaned = segment
-                .file
-                .write_zeros(self.position, end)
-                .and_then(|()| segment.file.sync_data());
-            if cleaned.is_err() {
-                self.segment = None;
-            }
+        let wiped = self.segment.as_ref().is_none_or(|segment| self.wipe(segment).is_ok());
+        if !wiped {
+            self.segment = None;
         }
         error
     }
