@@ -1,7 +1,9 @@
 //! `cargo xtask bench edge`: the memory of the edge runtime, and the time from a published
 //! deployment to a running module beside the engine's own create and start.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
+use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -69,6 +71,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let memory = json!({
         "edge": memory(bench.daemon.id())?,
         "edge_hub": memory(edge_hub(DEVICE)?)?,
+        "both_once_mb": frames_mb(&[bench.daemon.id(), edge_hub(DEVICE)?])?,
     });
     let mut ours = Vec::new();
     let mut engines = Vec::new();
@@ -210,6 +213,35 @@ fn memory(pid: u32) -> Result<Value, Problem> {
     Ok(json!({ "rss_mb": of("Rss:"), "anonymous_mb": of("Anonymous:") }))
 }
 
+/// What the processes occupy together, in MB: every page frame counts once, though both map it.
+/// They run the same program, so the sum of their RSS counts its text twice. None without the right
+/// to see page frames (root).
+fn frames_mb(pids: &[u32]) -> Result<Option<f64>, Problem> {
+    const PRESENT: u64 = 1 << 63;
+    const FRAME: u64 = (1 << 55) - 1;
+    const PAGE: u64 = 4096;
+    let mut frames = BTreeSet::new();
+    for pid in pids {
+        let pagemap = std::fs::File::open(format!("/proc/{pid}/pagemap"))?;
+        for line in std::fs::read_to_string(format!("/proc/{pid}/maps"))?.lines() {
+            let range = line.split_whitespace().next().and_then(|range| range.split_once('-'));
+            let Some((from, to)) = range else { continue };
+            let (from, to) = (u64::from_str_radix(from, 16)?, u64::from_str_radix(to, 16)?);
+            let mut entries = vec![0; usize::try_from((to - from) / PAGE * 8)?];
+            // The kernel's own page at the end of the address space is in no page map.
+            let Ok(read) = pagemap.read_at(&mut entries, from / PAGE * 8) else { continue };
+            for entry in entries[..read].as_chunks::<8>().0 {
+                let entry = u64::from_ne_bytes(*entry);
+                if entry & PRESENT != 0 {
+                    frames.insert(entry & FRAME);
+                }
+            }
+        }
+    }
+    let visible = frames.len() > 1;
+    Ok(visible.then(|| (frames.len() as u64 * PAGE) as f64 / 1e6))
+}
+
 /// Milliseconds that the engine itself takes to create and start what a module of ours is.
 fn engine_start(module: &str) -> Result<f64, Problem> {
     let inspected = printed(Command::new("docker").args(["inspect", module]))?;
@@ -263,6 +295,9 @@ fn show(arguments: &Arguments, result: &Value, ours: &mut [f64], engines: &mut [
         row(&[part, &format!("{:.1}", of("rss_mb")), &format!("{:.1}", of("anonymous_mb"))]);
     }
     row(&["both", &format!("{:.1}", total.0), &format!("{:.1}", total.1)]);
+    if let Some(once) = result["memory"]["both_once_mb"].as_f64() {
+        row(&["frames once", &format!("{once:.1}")]);
+    }
     println!("\nmodule runs after its deployment was published, ms, median of {}", ours.len());
     let ours = median(ours);
     let engines = median(engines);
