@@ -5,6 +5,7 @@
 pub mod cloud_to_device;
 pub mod configurations;
 pub mod events;
+pub mod feedback;
 pub mod methods;
 pub mod registry;
 pub mod twins;

@@ -7,6 +7,7 @@
 
 pub mod device;
 pub mod event;
+pub mod feedback;
 pub mod message;
 pub mod method;
 pub mod module;
