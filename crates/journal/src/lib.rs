@@ -84,6 +84,8 @@ pub struct StreamInfo {
     pub oldest: u64,
     /// The sequence that the next record gets.
     pub next: u64,
+    /// When the newest record arrived; none when none is kept.
+    pub last_time: Option<Timestamp>,
     /// Bytes on disk between the two, frames included; after a trim in the
     /// middle of a segment this takes its records for equally long.
     pub bytes: u64,
@@ -245,6 +247,7 @@ impl Journal {
         Ok(StreamInfo {
             oldest: state.oldest,
             next: state.next,
+            last_time: state.last_time(),
             bytes: state.bytes,
             lost_records: state.lost(),
         })

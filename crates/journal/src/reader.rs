@@ -368,7 +368,7 @@ fn keep(body: Bytes, frame: &Frame, window: usize) -> Bytes {
     if (frame.length as usize) < window / 64 { Bytes::copy_from_slice(&body) } else { body }
 }
 
-fn timestamp(microseconds: i64) -> Timestamp {
+pub(crate) fn timestamp(microseconds: i64) -> Timestamp {
     // The writer only writes what came from a `Timestamp`, under a CRC.
     Timestamp::from_microsecond(microseconds).unwrap_or(Timestamp::UNIX_EPOCH)
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use parking_lot::{Mutex, RwLock};
 
 use crate::format::StreamEntry;
@@ -169,6 +170,11 @@ impl StreamState {
     /// Records lost to damage since the stream began.
     pub(crate) fn lost(&self) -> u64 {
         self.lost_before + self.holes.iter().map(|(from, to)| to - from).sum::<u64>()
+    }
+
+    /// When the newest record that is kept arrived.
+    pub(crate) fn last_time(&self) -> Option<Timestamp> {
+        self.chunks.back().map(|chunk| crate::reader::timestamp(chunk.last_time))
     }
 
     /// Records lost in what is kept.

@@ -53,3 +53,7 @@ pub const TOKEN_SKEW_S: u64 = 300;
 pub const STATUS_REASON_LENGTH_MAX: usize = 128;
 /// Identities in one answer of the registry's list (`service-api.md` §2.1).
 pub const LIST_PAGE_MAX: usize = 1000;
+/// Consumer groups of a hub beside `$Default` (`service-api.md` §8.1, the documented figure).
+pub const CONSUMER_GROUPS_MAX: usize = 20;
+/// Receivers without an epoch on one partition and consumer group (`service-api.md` §9.5).
+pub const EVENT_RECEIVERS_MAX: usize = 5;

@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "these are tests")]
 
 pub mod cloud_to_device;
+pub mod consumer_groups;
 pub mod events;
 pub mod leases;
 pub mod outbox;
@@ -97,6 +98,10 @@ macro_rules! conformance_tests {
                 a_session_is_kept_replaced_and_cleared,
                 sessions_are_apart,
                 nobody_has_no_session,
+            ],
+            consumer_groups: [
+                groups_are_kept_and_deleted,
+                groups_are_refused_on_conditions,
             ],
             policies: [policies_are_kept_and_replaced],
             outbox: [
@@ -274,6 +279,7 @@ mod tests {
         let list = include_str!("conformance.rs");
         for source in [
             include_str!("conformance/cloud_to_device.rs"),
+            include_str!("conformance/consumer_groups.rs"),
             include_str!("conformance/events.rs"),
             include_str!("conformance/leases.rs"),
             include_str!("conformance/outbox.rs"),

@@ -10,6 +10,7 @@
 //! One thread writes ([`writer`]), a few connections read ([`readers`]); one file per resource.
 
 mod cloud_to_device;
+mod consumer_groups;
 pub mod event_format;
 mod events;
 mod leases;

@@ -14,6 +14,9 @@ pub trait Events: Send + Sync {
     /// How many partitions there are; fixed when the hub is created.
     fn partitions(&self) -> u32;
 
+    /// When the log was created.
+    fn created(&self) -> Timestamp;
+
     /// Appends records in order. Fails at once when the log's queue is full or the disk refuses.
     fn append(&self, batch: Vec<NewEvent>) -> Result<journal::Receipt, journal::AppendError>;
 
@@ -54,6 +57,8 @@ pub struct PartitionInfo {
     pub oldest: u64,
     /// The number that the next event will get.
     pub next: u64,
+    /// When the newest event was accepted; none when none is kept.
+    pub last_enqueued: Option<Timestamp>,
     /// Records lost to damage on the disk.
     pub lost: u64,
 }

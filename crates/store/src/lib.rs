@@ -6,6 +6,7 @@
 //! ([`outbox`]). Acknowledged means durable: a future that resolves to `Ok` has reached the disk.
 
 pub mod cloud_to_device;
+pub mod consumer_groups;
 pub mod error;
 pub mod events;
 pub mod leases;
@@ -48,4 +49,6 @@ pub struct Stores {
     pub signals: Arc<dyn signals::Signals>,
     /// Which node does a chore.
     pub leases: Arc<dyn leases::Leases>,
+    /// Consumer groups of the event log.
+    pub consumer_groups: Arc<dyn consumer_groups::ConsumerGroups>,
 }

@@ -9,6 +9,7 @@ use model::message::{Message, SystemProperty};
 pub async fn events_are_read_as_they_were_appended(fixture: &Fixture) {
     let events = &fixture.stores.events;
     assert!(events.partitions() >= 2);
+    assert_eq!(events.created(), fixture.now());
     let mut message = Message::from_body(vec![7; 256 * 1024])
         .with_system(SystemProperty::ContentType, "application/json");
     message.set_property("a", "\u{e4}");
@@ -67,7 +68,8 @@ pub async fn a_reader_begins_where_it_is_told(fixture: &Fixture) {
         assert_eq!(read, expected, "{from:?}");
     }
     let info = fixture.stores.events.partition(0).unwrap();
-    assert_eq!(info, PartitionInfo { oldest: 0, next: 10, lost: 0 });
+    let last_enqueued = Some(times[9]);
+    assert_eq!(info, PartitionInfo { oldest: 0, next: 10, last_enqueued, lost: 0 });
 }
 
 /// And gets what is appended meanwhile, once each, in order.
@@ -116,7 +118,8 @@ pub async fn partitions_are_apart(fixture: &Fixture) {
         let mut reader = events.reader(partition, From::Start).unwrap();
         assert_eq!(try_bodies(reader.as_mut(), 10).await, expected);
         let info = events.partition(partition).unwrap();
-        assert_eq!(info, PartitionInfo { oldest: 0, next: expected.len() as u64, lost: 0 });
+        let (next, last_enqueued) = (expected.len() as u64, Some(fixture.now()));
+        assert_eq!(info, PartitionInfo { oldest: 0, next, last_enqueued, lost: 0 });
     }
     assert!(events.reader(events.partitions(), From::Start).is_err());
     assert!(events.partition(events.partitions()).is_err());

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use journal::{AppendError, Entry, Journal, Receipt, Record, Retention, StreamId};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
@@ -16,6 +17,10 @@ use crate::events::{EventReader, Events, From, NewEvent, PartitionInfo, StoredEv
 impl Events for Embedded {
     fn partitions(&self) -> u32 {
         self.log.streams.len() as u32
+    }
+
+    fn created(&self) -> Timestamp {
+        self.log.created
     }
 
     /// # Panics
@@ -45,7 +50,12 @@ impl Events for Embedded {
 
     fn partition(&self, partition: u32) -> Result<PartitionInfo> {
         let info = self.log.journal.stream_info(self.log.stream(partition)?).map_err(gone)?;
-        Ok(PartitionInfo { oldest: info.oldest, next: info.next, lost: info.lost_records })
+        Ok(PartitionInfo {
+            oldest: info.oldest,
+            next: info.next,
+            last_enqueued: info.last_time,
+            lost: info.lost_records,
+        })
     }
 }
 
@@ -53,6 +63,7 @@ impl Events for Embedded {
 pub(super) struct Log {
     journal: Journal,
     streams: Vec<StreamId>,
+    created: Timestamp,
 }
 
 impl Log {
@@ -61,10 +72,11 @@ impl Log {
         journal: Journal,
         partitions: u32,
         retention: Retention,
+        created: Timestamp,
     ) -> Result<Self, journal::JournalError> {
         let stream = |partition| journal.stream_with(&format!("events/{partition}"), retention);
         let streams = (0..partitions).map(stream).collect::<Result<_, _>>()?;
-        Ok(Self { journal, streams })
+        Ok(Self { journal, streams, created })
     }
 
     fn stream(&self, partition: u32) -> Result<StreamId> {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use host::clock::Clock;
+use jiff::Timestamp;
 use journal::{Journal, Retention};
 use parking_lot::RwLock;
 use pki::seal::MasterKey;
@@ -12,6 +13,7 @@ use rusqlite::Connection;
 use super::presence::{self, Epochs};
 use super::schema::{self, Found};
 use super::sealing::Sealer;
+use super::sqlite::Ticks;
 use super::{
     Counters, Embedded, OpenError, OpenReport, PARTITIONS_MAX, Settings, events, leases, outbox,
     policies, readers, signals, sqlite, writer,
@@ -70,6 +72,7 @@ pub(super) fn open_embedded(
     }
     let sealer = Arc::new(Sealer::new(master, &connection, directory)?);
     let partitions = partitions(&connection, &settings).map_err(database)?;
+    let created = created(&connection, &clock).map_err(database)?;
     let epochs = Epochs::of_start(count_start(&connection).map_err(database)?);
     let policies = Arc::new(RwLock::new(policies::read(&connection, &sealer).map_err(stored)?));
     let marks = Arc::new(outbox::Marks::read(&connection).map_err(database)?);
@@ -78,7 +81,7 @@ pub(super) fn open_embedded(
     let retention = retention(&settings, partitions);
     let (journal, recovered) =
         Journal::open(&directory.join("journal"), settings.journal, clock.clone())?;
-    let log = events::Log::new(journal, partitions, retention)?;
+    let log = events::Log::new(journal, partitions, retention, created)?;
 
     let writer = writer::Writer::start(connection, marks.clone(), directory.to_owned())
         .map_err(OpenError::Thread)?;
@@ -126,6 +129,17 @@ fn partitions(connection: &Connection, settings: &Settings) -> rusqlite::Result<
     Ok(settings.partitions)
 }
 
+/// When the directory was created; for one that an older program made, when this one first opened
+/// it.
+fn created(connection: &Connection, clock: &Clock) -> rusqlite::Result<Timestamp> {
+    if let Some(Ticks(stored)) = schema::meta(connection, "created")? {
+        return Ok(stored);
+    }
+    let now = clock.wall();
+    schema::set_meta(connection, "created", Ticks(now))?;
+    Ok(now)
+}
+
 /// How often this directory has been opened, this time included.
 fn count_start(connection: &Connection) -> rusqlite::Result<u64> {
     let starts: u32 = schema::meta(connection, "starts")?.unwrap_or(0) + 1;
@@ -152,5 +166,6 @@ pub(super) fn stores(embedded: &Arc<Embedded>) -> Stores {
         presence: embedded.clone(),
         signals: embedded.clone(),
         leases: embedded.clone(),
+        consumer_groups: embedded.clone(),
     }
 }
