@@ -125,9 +125,10 @@ fn check_repository(repository: &str) -> Result<(), &'static str> {
     path.split('/').try_for_each(check_component)
 }
 
-/// The engines' rule: the first component is a registry when it could not be a
-/// plain path component.
-fn is_registry(component: &str) -> bool {
+/// Whether the first component of a name is a registry; by the engines' rule it is one when it
+/// could not be a plain path component.
+#[must_use]
+pub fn is_registry(component: &str) -> bool {
     component.contains(['.', ':'])
         || component == "localhost"
         || component.bytes().any(|b| b.is_ascii_uppercase())
@@ -150,7 +151,9 @@ fn check_registry(registry: &str) -> Result<(), &'static str> {
         return Err("the registry's port is malformed");
     };
     let has_port = registry.ends_with(']') || !registry.contains(':') || !port.is_empty();
-    if !has_port || port.len() > 5 || !port.bytes().all(|b| b.is_ascii_digit()) {
+    let is_number = port.bytes().all(|b| b.is_ascii_digit())
+        && (port.is_empty() || port.parse::<u16>().is_ok());
+    if !has_port || !is_number {
         return Err("the registry's port is malformed");
     }
     let host_is_good = host.is_none_or(|host| {
@@ -247,7 +250,7 @@ mod tests {
             "x;rm -rf",
             "localhost:2375/..",
             "localhost:/a",
-            "localhost:99999999/a",
+            "localhost:99999/a",
             "a:",
             "a@sha256:00",
             "../etc",
@@ -259,6 +262,9 @@ mod tests {
             "a\n",
             "a:tag:tag",
             "$upstream:443/a",
+            "$(id)",
+            "ä",
+            "a:b/c",
             "-x.y/a",
             "a___b",
             &long,
