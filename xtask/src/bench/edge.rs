@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -63,7 +63,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     // What an earlier run left.
     let _ = std::fs::remove_dir_all(&arguments.dir);
     std::fs::create_dir_all(&arguments.dir)?;
-    let bench = begin(arguments, &programs)?;
+    let mut bench = begin(arguments, &programs)?;
     bench.deploy(0)?;
     bench.started(0)?;
     println!("one module runs; resting {} s", arguments.rest);
@@ -107,6 +107,8 @@ fn begin<'a>(arguments: &Arguments, programs: &'a Programs) -> Result<Bench<'a>,
             "hostname = \"{host_name}\"\n[provisioning]\nsource = \"manual\"\nconnection_string = \"{text}\"\n"
         ),
     )?;
+    // It holds a key.
+    std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o600))?;
     let mut command = Command::new(&programs.farshore);
     command.arg("edge").arg("--config").arg(&config).arg("--homedir").arg(dir.join("home"));
     command.arg("--management-socket").arg(dir.join("mgmt.sock"));
@@ -131,10 +133,10 @@ impl Bench<'_> {
     }
 
     /// Milliseconds from the hub's time of the change to the engine's time of the module's start.
-    fn started(&self, round: usize) -> Result<f64, Problem> {
+    fn started(&mut self, round: usize) -> Result<f64, Problem> {
         let name = format!("{MODULE}{round}");
         let end = Instant::now() + Duration::from_secs(90);
-        while Instant::now() < end {
+        while Instant::now() < end && self.daemon.try_wait()?.is_none() {
             let text = self.hub.operator(
                 &self.login,
                 &["twin", "show", DEVICE, "--module", "$edgeAgent", "-o", "json"],
