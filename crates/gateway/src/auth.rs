@@ -5,19 +5,24 @@
 //! to the client, and an unknown identity costs as much as a wrong key: the signature is computed
 //! either way (`security.md` B16). The reason is for the log.
 
+use std::fmt;
 use std::future::Future;
 
-use aws_lc_rs::{constant_time, hmac};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use iot_proto::connect::AuthChain;
 use iot_proto::sas::{IdMatch, SasToken};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use model::identity::{Authentication, Status, SymmetricKeys};
 use model::{DeviceId, Fault, FaultKind, GenerationId, IdentityId, ModuleId};
 
+use crate::peer::Peer;
+
+mod certificate;
+mod evidence;
 #[cfg(test)]
 mod tests;
+mod token;
+
+pub use self::evidence::{Actor, Evidence, Fingerprint, ProvenBy, still_holds};
 
 /// What is registered.
 pub trait Identities: Send + Sync + 'static {
@@ -73,6 +78,40 @@ pub struct Rights {
     pub device_connect: bool,
 }
 
+/// What a peer offers as proof.
+#[derive(Clone, Copy)]
+pub enum Proof<'a> {
+    /// The text of a token.
+    Token(&'a str),
+    /// The chain of its TLS handshake, DER, leaf first, possession of the leaf's key proven.
+    Certificate(&'a [Vec<u8>]),
+    /// Nothing.
+    None,
+}
+
+impl<'a> Proof<'a> {
+    /// What a connection offers: its token, or else its certificates. A token that is there counts
+    /// alone: an identity proves itself one way.
+    pub fn of(token: Option<&'a str>, peer: &'a Peer) -> Self {
+        match (token, &peer.certificates) {
+            (Some(token), _) if !token.is_empty() => Self::Token(token),
+            (_, Some(chain)) => Self::Certificate(chain),
+            (_, None) => Self::None,
+        }
+    }
+}
+
+impl fmt::Debug for Proof<'_> {
+    /// Tokens never reach a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Token(_) => f.write_str("Token(..)"),
+            Self::Certificate(chain) => write!(f, "Certificate(chain of {})", chain.len()),
+            Self::None => f.write_str("None"),
+        }
+    }
+}
+
 /// Somebody who has proven who it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
@@ -82,6 +121,8 @@ pub struct Principal {
     pub generation: GenerationId,
     /// How it proved itself.
     pub method: AuthMethod,
+    /// Which key or certificate proved it.
+    pub evidence: Evidence,
     /// When the proof runs out, skew included.
     pub expires: Timestamp,
 }
@@ -95,7 +136,11 @@ pub enum AuthMethod {
     ModuleSas,
     /// By the key of a shared access policy.
     PolicySas,
-    /// By the key of the edge hub that acts for it.
+    /// By the certificate of the device.
+    DeviceX509,
+    /// By the certificate of the module.
+    ModuleX509,
+    /// By the key or certificate of the edge hub that acts for it.
     OnBehalf,
 }
 
@@ -103,8 +148,8 @@ pub enum AuthMethod {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Denied {
-    /// No token.
-    #[error("no token was sent")]
+    /// No token and no certificate.
+    #[error("neither token nor certificate was sent")]
     Missing,
     /// The token is malformed.
     #[error("the token is malformed: {0}")]
@@ -119,8 +164,14 @@ pub enum Denied {
     #[error("{0} is disabled")]
     Disabled(IdentityId),
     /// It proves itself another way.
-    #[error("{0} does not authenticate by token")]
+    #[error("{0} is registered to authenticate another way")]
     OtherMethod(IdentityId),
+    /// The certificate fits neither thumbprint.
+    #[error("the certificate fits neither thumbprint")]
+    Certificate,
+    /// What proved it is not registered any more.
+    #[error("the key or certificate that proved it was replaced or removed")]
+    Replaced,
     /// The signature fits neither key.
     #[error("the token's signature fits neither key")]
     Signature,
@@ -178,81 +229,134 @@ impl AuthError {
     }
 }
 
-/// Authenticates an identity by its token; `chain` is present when somebody acts for it.
+/// Authenticates an identity; `chain` is present when somebody acts for it.
 pub async fn identity(
     identities: &impl Identities,
     id: &IdentityId,
     chain: Option<&AuthChain>,
-    token: Option<&str>,
+    proof: Proof<'_>,
     now: Timestamp,
 ) -> Result<Principal, AuthError> {
-    let token = parse(token)?;
-    if let Some(chain) = chain {
-        return on_behalf(identities, id, chain, &token, now).await;
+    match chain {
+        Some(chain) => on_behalf(identities, id, chain, proof, now).await,
+        None => itself(identities, id, proof, now).await,
     }
-    let credential = identities.credential(id).await.map_err(AuthError::Unavailable)?;
+}
+
+async fn itself(
+    identities: &impl Identities,
+    id: &IdentityId,
+    proof: Proof<'_>,
+    now: Timestamp,
+) -> Result<Principal, AuthError> {
+    let is_module = id.module.is_some();
+    let (method, by, expires, credential) = match proof {
+        Proof::None => return Err(Denied::Missing.into()),
+        Proof::Token(text) => {
+            let token = token::parse(Some(text))?;
+            let credential = credential(identities, id).await?;
+            let (by, credential) = by_token(identities, id, &token, credential, now).await?;
+            let method = match &by {
+                ProvenBy::Policy { .. } => AuthMethod::PolicySas,
+                _ if is_module => AuthMethod::ModuleSas,
+                _ => AuthMethod::DeviceSas,
+            };
+            (method, by, token::ends(&token), credential)
+        }
+        Proof::Certificate(chain) => {
+            let credential = credential(identities, id).await?;
+            let proven =
+                certificate::check(identities, id, credential.as_ref(), chain, now).await?;
+            let method = if is_module { AuthMethod::ModuleX509 } else { AuthMethod::DeviceX509 };
+            (method, proven.by, proven.expires, admitted(id, credential)?)
+        }
+    };
+    Ok(Principal {
+        identity: id.clone(),
+        generation: credential.generation,
+        method,
+        evidence: Evidence { actor: None, by },
+        expires,
+    })
+}
+
+async fn credential(
+    identities: &impl Identities,
+    id: &IdentityId,
+) -> Result<Option<Credential>, AuthError> {
+    identities.credential(id).await.map_err(AuthError::Unavailable)
+}
+
+async fn by_token(
+    identities: &impl Identities,
+    id: &IdentityId,
+    token: &SasToken,
+    credential: Option<Credential>,
+    now: Timestamp,
+) -> Result<(ProvenBy, Credential), AuthError> {
     let hosts = identities.host_names();
-    let (keys, method, ids) = match token.key_name() {
+    let by = match token.key_name() {
         Some(name) => {
             let policy = identities.policy(name).await.map_err(AuthError::Unavailable)?;
             if policy.as_ref().is_some_and(|policy| !policy.rights.device_connect) {
                 return Err(Denied::Right("DeviceConnect").into());
             }
-            (policy.map(|policy| policy.keys), AuthMethod::PolicySas, IdMatch::Exact)
+            let keys = policy.map(|policy| policy.keys);
+            let key = token::check_signature(token, keys.as_ref(), now)?;
+            if !token.covers_identity(hosts, id, IdMatch::Exact) {
+                return Err(Denied::Resource.into());
+            }
+            ProvenBy::Policy { name: name.into(), key }
         }
         None => {
-            let keys = credential.as_ref().and_then(|c| c.authentication.keys().cloned());
-            let method =
-                if id.module.is_some() { AuthMethod::ModuleSas } else { AuthMethod::DeviceSas };
-            (keys, method, IdMatch::IgnoreCase)
+            let keys = credential.as_ref().and_then(|c| c.authentication.keys());
+            let key = token::check_signature(token, keys, now)?;
+            if !token.covers_identity(hosts, id, IdMatch::IgnoreCase) {
+                return Err(Denied::Resource.into());
+            }
+            ProvenBy::Key(key)
         }
     };
-    check_signature(&token, keys.as_ref(), now)?;
-    if !token.covers_identity(hosts, id, ids) {
-        return Err(Denied::Resource.into());
-    }
+    // Only after the signature held: who cannot sign does not learn what is registered.
     let credential = admitted(id, credential)?;
-    Ok(Principal {
-        identity: id.clone(),
-        generation: credential.generation,
-        method,
-        expires: ends(&token),
-    })
+    if credential.authentication.keys().is_none() {
+        return Err(Denied::OtherMethod(id.clone()).into());
+    }
+    Ok((by, credential))
 }
 
-/// The actor, the last of the chain, authenticates with the key of its `$edgeHub` and must be the
-/// parent of the target. One level is served.
+/// The actor, the last of the chain, authenticates as its `$edgeHub` and must be the parent of the
+/// target. One level is served.
 async fn on_behalf(
     identities: &impl Identities,
     id: &IdentityId,
     chain: &AuthChain,
-    token: &SasToken,
+    proof: Proof<'_>,
     now: Timestamp,
 ) -> Result<Principal, AuthError> {
-    let actor = IdentityId::module(chain.actor().clone(), ModuleId::edge_hub());
-    let actor_credential = identities.credential(&actor).await.map_err(AuthError::Unavailable)?;
-    let keys = actor_credential.as_ref().and_then(|c| c.authentication.keys().cloned());
-    check_signature(token, keys.as_ref(), now)?;
-    if !token.covers_identity(identities.host_names(), &actor, IdMatch::IgnoreCase) {
-        return Err(Denied::Resource.into());
+    let edge_hub = IdentityId::module(chain.actor().clone(), ModuleId::edge_hub());
+    let actor = itself(identities, &edge_hub, proof, now).await?;
+    if let ProvenBy::Policy { .. } = actor.evidence.by {
+        // A policy that may act as any device needs no edge hub to act through.
+        return Err(Denied::Signature.into());
     }
-    admitted(&actor, actor_credential)?;
     if chain.target() != id {
         return Err(Denied::Resource.into());
     }
-    let credential = identities.credential(id).await.map_err(AuthError::Unavailable)?;
-    let credential = admitted_target(id, credential)?;
-    if credential.parent.as_ref() != Some(&actor.device) {
-        return Err(Denied::NotParent { actor: actor.device, target: id.clone() }.into());
+    let credential = admitted(id, credential(identities, id).await?)?;
+    if credential.parent.as_ref() != Some(&edge_hub.device) {
+        return Err(Denied::NotParent { actor: edge_hub.device, target: id.clone() }.into());
     }
     if chain.ids().len() > 2 {
         return Err(Denied::ChainTooLong.into());
     }
+    let acting = Actor { device: edge_hub.device, generation: actor.generation };
     Ok(Principal {
         identity: id.clone(),
         generation: credential.generation,
         method: AuthMethod::OnBehalf,
-        expires: ends(token),
+        evidence: Evidence { actor: Some(acting), by: actor.evidence.by },
+        expires: actor.expires,
     })
 }
 
@@ -262,10 +366,10 @@ pub async fn policy(
     token: Option<&str>,
     now: Timestamp,
 ) -> Result<Rights, AuthError> {
-    let token = parse(token)?;
+    let token = token::parse(token)?;
     let name = token.key_name().ok_or(Denied::UnknownPolicy)?;
     let policy = identities.policy(name).await.map_err(AuthError::Unavailable)?;
-    check_signature(&token, policy.as_ref().map(|policy| &policy.keys), now)?;
+    token::check_signature(&token, policy.as_ref().map(|policy| &policy.keys), now)?;
     let policy = policy.ok_or(Denied::UnknownPolicy)?;
     if !token.covers(identities.host_names(), &[], IdMatch::Exact) {
         return Err(Denied::Resource.into());
@@ -273,62 +377,10 @@ pub async fn policy(
     Ok(policy.rights)
 }
 
-fn parse(token: Option<&str>) -> Result<SasToken, Denied> {
-    let token = token.filter(|token| !token.is_empty()).ok_or(Denied::Missing)?;
-    SasToken::parse(token).map_err(Denied::Malformed)
-}
-
-/// Computes the signature even when there is no key, so that the time tells nothing.
-fn check_signature(
-    token: &SasToken,
-    keys: Option<&SymmetricKeys>,
-    now: Timestamp,
-) -> Result<(), Denied> {
-    let text = token.string_to_sign();
-    let fits = |key: &str| {
-        let bytes = STANDARD.decode(key).unwrap_or_default();
-        let usable = !bytes.is_empty();
-        let key = hmac::Key::new(hmac::HMAC_SHA256, if usable { &bytes } else { &NO_KEY });
-        let signature = hmac::sign(&key, text.as_bytes());
-        let equal =
-            constant_time::verify_slices_are_equal(signature.as_ref(), token.signature()).is_ok();
-        equal & usable
-    };
-    let (primary, secondary) = match keys {
-        Some(keys) => (fits(&keys.primary), fits(&keys.secondary)),
-        None => (fits(""), fits("")),
-    };
-    if !(primary | secondary) {
-        return Err(Denied::Signature);
-    }
-    if ends(token) <= now {
-        return Err(Denied::Expired(token.expires_at()));
-    }
-    Ok(())
-}
-
-/// Only after the signature held: who cannot sign does not learn what is registered.
 fn admitted(id: &IdentityId, credential: Option<Credential>) -> Result<Credential, Denied> {
-    let credential = admitted_target(id, credential)?;
-    if credential.authentication.keys().is_none() {
-        return Err(Denied::OtherMethod(id.clone()));
-    }
-    Ok(credential)
-}
-
-fn admitted_target(id: &IdentityId, credential: Option<Credential>) -> Result<Credential, Denied> {
     let credential = credential.ok_or_else(|| Denied::Unknown(id.clone()))?;
     if credential.status == Status::Disabled {
         return Err(Denied::Disabled(id.clone()));
     }
     Ok(credential)
 }
-
-/// The token's end with the skew that its clock is allowed.
-fn ends(token: &SasToken) -> Timestamp {
-    let skew = SignedDuration::from_secs(model::limits::TOKEN_SKEW_S as i64);
-    token.expires_at().checked_add(skew).unwrap_or(Timestamp::MAX)
-}
-
-/// Stands in for the key of an unknown identity.
-const NO_KEY: [u8; 32] = [0; 32];

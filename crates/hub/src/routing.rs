@@ -41,6 +41,8 @@ fn stored_auth(method: AuthMethod) -> StoredAuth {
         AuthMethod::DeviceSas => StoredAuth::DeviceSas,
         AuthMethod::ModuleSas | AuthMethod::OnBehalf => StoredAuth::ModuleSas,
         AuthMethod::PolicySas => StoredAuth::PolicySas,
+        AuthMethod::DeviceX509 => StoredAuth::DeviceX509,
+        AuthMethod::ModuleX509 => StoredAuth::ModuleX509,
     }
 }
 

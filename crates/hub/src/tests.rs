@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gateway::auth::{AuthMethod, Identities, Principal};
+use gateway::auth::{AuthMethod, Evidence, Fingerprint, Identities, Principal, ProvenBy};
 use gateway::backend::cloud_to_device::CloudToDeviceBackend;
 use gateway::backend::configurations::ConfigurationBackend;
 use gateway::backend::events::{EventReader, EventsBackend};
@@ -84,6 +84,7 @@ impl Bench {
             identity,
             generation,
             method: AuthMethod::DeviceSas,
+            evidence: Evidence { actor: None, by: ProvenBy::Key(Fingerprint::of_key("a2V5")) },
             expires: Timestamp::MAX,
         };
         let (session, end) = DeviceSession::new(64);

@@ -118,12 +118,12 @@ impl Certificate {
 
     /// The SHA-1 thumbprint in upper-case hex, as IoT Hub registers it.
     pub fn thumbprint_sha1(&self) -> String {
-        thumbprint(&digest::SHA1_FOR_LEGACY_USE_ONLY, &self.der)
+        thumbprint_sha1(&self.der)
     }
 
     /// The SHA-256 thumbprint in upper-case hex.
     pub fn thumbprint_sha256(&self) -> String {
-        thumbprint(&digest::SHA256, &self.der)
+        thumbprint_sha256(&self.der)
     }
 }
 
@@ -135,6 +135,16 @@ impl fmt::Debug for Certificate {
             .field("not_after", &self.not_after)
             .finish_non_exhaustive()
     }
+}
+
+/// The SHA-1 thumbprint of a certificate in DER, in upper-case hex, as IoT Hub registers it.
+pub fn thumbprint_sha1(der: &[u8]) -> String {
+    thumbprint(&digest::SHA1_FOR_LEGACY_USE_ONLY, der)
+}
+
+/// The SHA-256 thumbprint of a certificate in DER, in upper-case hex.
+pub fn thumbprint_sha256(der: &[u8]) -> String {
+    thumbprint(&digest::SHA256, der)
 }
 
 fn common_name(name: &X509Name<'_>) -> Option<String> {

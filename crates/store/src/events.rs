@@ -126,4 +126,8 @@ pub enum AuthMethod {
     PolicySas = 3,
     /// The hub itself speaks.
     Hub = 4,
+    /// The device's own certificate.
+    DeviceX509 = 5,
+    /// The module's own certificate.
+    ModuleX509 = 6,
 }

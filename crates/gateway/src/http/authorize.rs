@@ -8,7 +8,7 @@ use iot_proto::sas::SasToken;
 use model::{Fault, IdentityId, ModuleId};
 
 use super::{Head, ServiceBackend};
-use crate::auth::{self, AuthError, Denied, Rights};
+use crate::auth::{self, AuthError, Denied, Proof, Rights};
 
 impl<B: ServiceBackend> Head<B> {
     pub(super) async fn authorize(&self, route: &Route, headers: &HeaderMap) -> Result<(), Fault> {
@@ -34,7 +34,8 @@ impl<B: ServiceBackend> Head<B> {
             EdgeCaller::Device(device) => IdentityId::device(device.clone()),
             EdgeCaller::EdgeHub(device) => IdentityId::module(device.clone(), ModuleId::edge_hub()),
         };
-        auth::identity(&*self.backend, &id, None, token, self.clock.wall()).await.map(drop)
+        let proof = token.map_or(Proof::None, Proof::Token);
+        auth::identity(&*self.backend, &id, None, proof, self.clock.wall()).await.map(drop)
     }
 }
 

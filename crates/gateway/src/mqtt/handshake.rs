@@ -11,7 +11,7 @@ use super::Head;
 use super::connection::Connection;
 use super::io::Wire;
 use super::uplink;
-use crate::auth::{self, AuthError, Identities};
+use crate::auth::{self, AuthError, Identities, Proof};
 use crate::backend::{DeviceBackend, Open, OpenError, StoredSession};
 use crate::peer::Peer;
 use crate::session::DeviceSession;
@@ -61,11 +61,13 @@ impl<B: DeviceBackend + Identities> Head<B> {
             tracing::warn!(%peer, ?client_id, %reason, "connection refused");
             ConnackCode::IdentifierRejected
         })?;
-        let token =
-            connect.password.as_deref().and_then(|password| std::str::from_utf8(password).ok());
+        // A password that is no text is no token either, and the certificate must not stand in for it.
+        let token = connect.password.as_deref();
+        let token = token.map(|password| std::str::from_utf8(password).unwrap_or(NO_TEXT));
+        let proof = Proof::of(token, peer);
         let chain = name.auth_chain.as_ref();
         let now = self.clock.wall();
-        let principal = auth::identity(&*self.backend, &name.identity, chain, token, now).await;
+        let principal = auth::identity(&*self.backend, &name.identity, chain, proof, now).await;
         let principal = principal.map_err(|error| {
             tracing::warn!(%peer, ?client_id, reason = %error, "connection refused");
             match error {
@@ -106,6 +108,9 @@ impl<B: DeviceBackend + Identities> Head<B> {
         })
     }
 }
+
+/// Stands for a password that is not UTF-8; no token parses from it.
+const NO_TEXT: &str = "\u{fffd}";
 
 /// A will must be telemetry of the identity's own (`device-protocol.md` §3.13).
 fn will_message(topics: &TopicSet, will: &Will) -> Result<model::message::Message, OpenError> {

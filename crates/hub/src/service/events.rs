@@ -66,6 +66,8 @@ fn event(partition: u32, stored: StoredEvent) -> Event {
             AuthMethod::DeviceSas => auth_method(AuthScope::Device, AuthType::Sas),
             AuthMethod::ModuleSas => auth_method(AuthScope::Module, AuthType::Sas),
             AuthMethod::PolicySas => auth_method(AuthScope::Hub, AuthType::Sas),
+            AuthMethod::DeviceX509 => auth_method(AuthScope::Device, AuthType::X509),
+            AuthMethod::ModuleX509 => auth_method(AuthScope::Module, AuthType::X509),
             AuthMethod::Hub => "",
         },
         message: event.message,

@@ -74,6 +74,8 @@ pub fn decode(input: Bytes) -> Result<Event, FormatError> {
         2 => AuthMethod::ModuleSas,
         3 => AuthMethod::PolicySas,
         4 => AuthMethod::Hub,
+        5 => AuthMethod::DeviceX509,
+        6 => AuthMethod::ModuleX509,
         _ => return Err(FormatError::Field("auth")),
     };
     let device: DeviceId =
