@@ -6,6 +6,7 @@
 //! The facts are in `reference/device-protocol.md` (dp), `reference/service-api.md` (sa) and
 //! `reference/edge-runtime.md` (er).
 
+pub mod amqp;
 pub mod bag;
 pub mod connect;
 pub mod connection_string;

@@ -1,13 +1,15 @@
 //! The table of what clients see when something goes wrong: code, name, HTTP status, bodies,
-//! MQTT refusals. Only the rim of the program knows numbers, and all of them are here.
+//! MQTT refusals, AMQP conditions. Only the rim of the program knows numbers, and all of them are
+//! here.
 //!
-//! Spec: sa §2.11, dp §3.2, §3.10, §5.1, §11.2. Header `iothub-errorcode`, name and number in the
+//! Spec: sa §2.11, dp §3.2, §3.10, §4.9, §5.1, §11.2. Header `iothub-errorcode`, name and number in the
 //! body must agree, or .NET reports `InvalidErrorCode`; Python shows the HTTP reason phrase.
 
 mod catalogue;
 
 use std::fmt;
 
+use amqp::Symbol;
 use http::StatusCode;
 use jiff::Timestamp;
 use model::{Fault, FaultKind};
@@ -52,19 +54,37 @@ impl Code {
 
     /// The case of our own faults that has this code, if one has.
     pub fn kind(&self) -> Option<FaultKind> {
-        KINDS.iter().find(|(_, number)| *number == self.number).map(|(kind, _)| *kind)
+        KINDS.iter().find(|(_, number, _)| *number == self.number).map(|(kind, ..)| *kind)
     }
 }
 
 /// The code of a fault.
 pub fn code(kind: FaultKind) -> Code {
-    let number = KINDS.iter().find(|(k, _)| *k == kind).map(|(_, number)| *number);
+    let number = KINDS.iter().find(|(k, ..)| *k == kind).map(|(_, number, _)| *number);
     number.and_then(Code::from_number).unwrap_or(SERVER_ERROR)
 }
 
 /// The HTTP status of a fault.
 pub fn http_status(kind: FaultKind) -> StatusCode {
     code(kind).status()
+}
+
+/// The AMQP error condition of a fault.
+pub fn amqp_condition(kind: FaultKind) -> Symbol {
+    KINDS
+        .iter()
+        .find(|(k, ..)| *k == kind)
+        .map_or(condition::INTERNAL_ERROR, |(_, _, condition)| condition.clone())
+}
+
+/// A fault as AMQP tells it. The description keeps the cloud's habit: readers of logs look for the
+/// name and the tracking id.
+pub fn amqp_error(fault: &Fault, tracking: Tracking<'_>) -> amqp::Error {
+    let name = code(fault.kind).name;
+    let description = format!("ErrorCode:{name};{} TrackingId:{}", fault.detail, tracking.id);
+    let mut error = amqp::Error::new(amqp_condition(fault.kind), description);
+    error.info.push(Symbol::from_static(INFO_TRACKING_ID), tracking.id);
+    error
 }
 
 /// The reason phrase for a status line; Python shows it to its user.
@@ -215,38 +235,64 @@ const MESSAGE_LENGTH_MAX: usize = 1024;
 
 const SERVER_ERROR: Code = Code { number: 500_001, name: "ServerError", confirmed: true };
 
-/// Our cases and their numbers.
-const KINDS: &[(FaultKind, u32)] = &[
-    (FaultKind::InvalidProtocolVersion, 400_001),
-    (FaultKind::InvalidOperation, 400_003),
-    (FaultKind::ArgumentInvalid, 400_004),
-    (FaultKind::ArgumentNull, 400_005),
-    (FaultKind::IotHubFormatError, 400_006),
-    (FaultKind::InvalidDeviceScope, 400_028),
-    (FaultKind::InvalidConfigurationContent, 400_402),
-    (FaultKind::IotHubUnauthorizedAccess, 401_002),
-    (FaultKind::IotHubUnauthorized, 401_003),
-    (FaultKind::SystemModuleModifyUnauthorizedAccess, 401_100),
-    (FaultKind::DeviceMaximumQueueDepthExceeded, 403_004),
-    (FaultKind::InvalidMessageExpiryTime, 403_009),
-    (FaultKind::DeviceDisabled, 403_012),
-    (FaultKind::DeviceMaximumInflightMethodExceeded, 403_800),
-    (FaultKind::GenericNotFound, 404_000),
-    (FaultKind::DeviceNotFound, 404_001),
-    (FaultKind::ModuleNotFound, 404_010),
-    (FaultKind::DeviceNotOnline, 404_103),
-    (FaultKind::GenericMethodNotAllowed, 405_000),
-    (FaultKind::DeviceAlreadyExists, 409_001),
-    (FaultKind::ModuleAlreadyExistsOnDevice, 409_301),
-    (FaultKind::PreconditionFailed, 412_001),
-    (FaultKind::DeviceMessageLockLost, 412_002),
-    (FaultKind::MessageTooLarge, 413_001),
-    (FaultKind::TooManyModulesOnDevice, 413_003),
-    (FaultKind::ThrottlingException, 429_001),
-    (FaultKind::ServerError, 500_001),
-    (FaultKind::ServiceUnavailable, 503_001),
-    (FaultKind::PartitionNotFound, 503_003),
-    (FaultKind::GatewayTimeout, 504_101),
+/// The cloud's own AMQP error conditions, beside the standard's (dp §4.9).
+pub mod condition {
+    use amqp::Symbol;
+    pub use amqp::performative::condition::*;
+
+    /// Something took too long.
+    pub const TIMEOUT: Symbol = Symbol::from_static("com.microsoft:timeout");
+    /// Too much at once.
+    pub const THROTTLED: Symbol = Symbol::from_static("com.microsoft:device-container-throttled");
+    /// An argument is wrong.
+    pub const ARGUMENT_ERROR: Symbol = Symbol::from_static("com.microsoft:argument-error");
+    /// A lock has run out.
+    pub const MESSAGE_LOCK_LOST: Symbol = Symbol::from_static("com.microsoft:message-lock-lost");
+    /// The stored version is another one.
+    pub const VERSION_MISMATCH: Symbol = Symbol::from_static("com.microsoft:precondition-failed");
+    /// The device exists already.
+    pub const DEVICE_ALREADY_EXISTS: Symbol =
+        Symbol::from_static("com.microsoft:device-already-exists");
+    /// Something else exists already.
+    pub const ENTITY_ALREADY_EXISTS: Symbol =
+        Symbol::from_static("com.microsoft:entity-already-exists");
+}
+
+/// The key of an AMQP error's info map that holds the tracking id.
+const INFO_TRACKING_ID: &str = "com.microsoft:tracking-id";
+
+/// Our cases, their numbers and their AMQP conditions.
+const KINDS: &[(FaultKind, u32, Symbol)] = &[
+    (FaultKind::InvalidProtocolVersion, 400_001, condition::ARGUMENT_ERROR),
+    (FaultKind::InvalidOperation, 400_003, condition::NOT_ALLOWED),
+    (FaultKind::ArgumentInvalid, 400_004, condition::ARGUMENT_ERROR),
+    (FaultKind::ArgumentNull, 400_005, condition::ARGUMENT_ERROR),
+    (FaultKind::IotHubFormatError, 400_006, condition::ARGUMENT_ERROR),
+    (FaultKind::InvalidDeviceScope, 400_028, condition::ARGUMENT_ERROR),
+    (FaultKind::InvalidConfigurationContent, 400_402, condition::ARGUMENT_ERROR),
+    (FaultKind::IotHubUnauthorizedAccess, 401_002, condition::UNAUTHORIZED_ACCESS),
+    (FaultKind::IotHubUnauthorized, 401_003, condition::UNAUTHORIZED_ACCESS),
+    (FaultKind::SystemModuleModifyUnauthorizedAccess, 401_100, condition::UNAUTHORIZED_ACCESS),
+    (FaultKind::DeviceMaximumQueueDepthExceeded, 403_004, condition::RESOURCE_LIMIT_EXCEEDED),
+    (FaultKind::InvalidMessageExpiryTime, 403_009, condition::ARGUMENT_ERROR),
+    (FaultKind::DeviceDisabled, 403_012, condition::UNAUTHORIZED_ACCESS),
+    (FaultKind::DeviceMaximumInflightMethodExceeded, 403_800, condition::RESOURCE_LIMIT_EXCEEDED),
+    (FaultKind::GenericNotFound, 404_000, condition::NOT_FOUND),
+    (FaultKind::DeviceNotFound, 404_001, condition::NOT_FOUND),
+    (FaultKind::ModuleNotFound, 404_010, condition::NOT_FOUND),
+    (FaultKind::DeviceNotOnline, 404_103, condition::NOT_FOUND),
+    (FaultKind::GenericMethodNotAllowed, 405_000, condition::NOT_ALLOWED),
+    (FaultKind::DeviceAlreadyExists, 409_001, condition::DEVICE_ALREADY_EXISTS),
+    (FaultKind::ModuleAlreadyExistsOnDevice, 409_301, condition::ENTITY_ALREADY_EXISTS),
+    (FaultKind::PreconditionFailed, 412_001, condition::VERSION_MISMATCH),
+    (FaultKind::DeviceMessageLockLost, 412_002, condition::MESSAGE_LOCK_LOST),
+    (FaultKind::MessageTooLarge, 413_001, condition::MESSAGE_SIZE_EXCEEDED),
+    (FaultKind::TooManyModulesOnDevice, 413_003, condition::RESOURCE_LIMIT_EXCEEDED),
+    (FaultKind::ThrottlingException, 429_001, condition::THROTTLED),
+    (FaultKind::ServerError, 500_001, condition::INTERNAL_ERROR),
+    (FaultKind::ServiceUnavailable, 503_001, condition::INTERNAL_ERROR),
+    (FaultKind::PartitionNotFound, 503_003, condition::NOT_FOUND),
+    (FaultKind::GatewayTimeout, 504_101, condition::TIMEOUT),
 ];
 
 #[cfg(test)]

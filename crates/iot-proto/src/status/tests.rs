@@ -21,11 +21,12 @@ fn the_catalogue_is_sorted_and_its_names_are_unique() {
 
 #[test]
 fn every_fault_has_the_code_of_its_own_name() {
-    for (kind, number) in KINDS {
+    for (kind, number, condition) in KINDS {
         let code = code(*kind);
         assert_eq!(code.number, *number);
         assert_eq!(code.name, format!("{kind:?}"));
         assert_eq!(code.kind(), Some(*kind));
+        assert_eq!(amqp_condition(*kind), *condition);
         assert!(!reason_phrase(code.status()).is_empty());
     }
     // Every case of the model stands in the table: the source is the list to compare with.
@@ -37,7 +38,7 @@ fn every_fault_has_the_code_of_its_own_name() {
         .filter(|line| !line.is_empty() && !line.starts_with("//") && !line.starts_with('#'))
         .collect();
     for case in &cases {
-        assert!(KINDS.iter().any(|(kind, _)| format!("{kind:?}") == *case), "{case} has no code");
+        assert!(KINDS.iter().any(|(kind, ..)| format!("{kind:?}") == *case), "{case} has no code");
     }
     assert_eq!(cases.len(), KINDS.len());
 }
@@ -75,7 +76,7 @@ fn twin_errors_always_have_an_error_code() {
 
 #[test]
 fn both_forms_and_the_header_agree_for_every_kind() {
-    for (kind, number) in KINDS {
+    for (kind, number, _) in KINDS {
         let fault = Fault::new(*kind, "text; with: separators");
         let status = http_status(*kind);
         for body in [error_body(&fault, tracking()), twin_error_body(&fault, tracking())] {
@@ -123,7 +124,35 @@ fn connack_is_never_four_and_passing_faults_are_three() {
     ] {
         assert_eq!(connack(kind), connack_expected, "{kind:?}");
     }
-    for (kind, _) in KINDS {
+    for (kind, ..) in KINDS {
         assert_ne!(connack(*kind) as u8, 4);
     }
+}
+
+/// dp §4.9 and §11.2: what may pass must not look final to an SDK, and the other way round.
+#[test]
+fn conditions_tell_sdks_whether_to_try_again() {
+    for (kind, condition) in [
+        (FaultKind::IotHubUnauthorized, "amqp:unauthorized-access"),
+        (FaultKind::DeviceDisabled, "amqp:unauthorized-access"),
+        (FaultKind::DeviceNotFound, "amqp:not-found"),
+        (FaultKind::DeviceMaximumQueueDepthExceeded, "amqp:resource-limit-exceeded"),
+        (FaultKind::MessageTooLarge, "amqp:link:message-size-exceeded"),
+        (FaultKind::ThrottlingException, "com.microsoft:device-container-throttled"),
+        (FaultKind::ServiceUnavailable, "amqp:internal-error"),
+        (FaultKind::DeviceMessageLockLost, "com.microsoft:message-lock-lost"),
+        (FaultKind::ArgumentInvalid, "com.microsoft:argument-error"),
+    ] {
+        assert_eq!(amqp_condition(kind), condition);
+    }
+    let fault = Fault::new(FaultKind::DeviceNotFound, "no device \"d\"");
+    let error = amqp_error(&fault, tracking());
+    assert_eq!(
+        error.description.as_deref(),
+        Some(
+            "ErrorCode:DeviceNotFound;no device \"d\" TrackingId:e4cb4b6c18f4462fbe2c1a2d02d7dbe4"
+        )
+    );
+    let id = error.info.get("com.microsoft:tracking-id").and_then(amqp::Value::as_text);
+    assert_eq!(id, Some("e4cb4b6c18f4462fbe2c1a2d02d7dbe4"));
 }
