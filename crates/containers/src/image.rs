@@ -8,6 +8,7 @@
 //! that loading again is skipped when the engine has exactly this image.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 
 use aws_lc_rs::digest::{Context, SHA256, digest};
@@ -15,6 +16,7 @@ use bollard::query_parameters::ImportImageOptionsBuilder;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
 use crate::docker::{Engine, inspect_image};
 use crate::{ImageReference, RuntimeError};
@@ -54,7 +56,7 @@ pub struct Directory {
     pub owner: u32,
 }
 
-/// An image ready to be loaded. Holds the binary in memory once.
+/// An image ready to be loaded; it reads the binary when it is.
 pub struct BuiltImage {
     reference: ImageReference,
     content: String,
@@ -70,7 +72,7 @@ impl ImageConfig {
 /// Makes an image from a static binary.
 pub fn assemble(
     reference: &ImageReference,
-    binary: Bytes,
+    program: &Path,
     config: &ImageConfig,
 ) -> Result<BuiltImage, RuntimeError> {
     let unusable = |what: &str| RuntimeError::ImageUnavailable {
@@ -80,14 +82,20 @@ pub fn assemble(
     if reference.tag().is_none() {
         return Err(unusable("cannot be built under a digest: give it a tag"));
     }
-    if !binary.starts_with(ELF_MAGIC) {
+    let head = host::fs::read_in_pieces(program).and_then(|mut pieces| pieces.next().transpose());
+    let head = head.map_err(|error| RuntimeError::System {
+        what: format!("cannot read {} to build an image from it", program.display()),
+        source: error.source,
+    })?;
+    let head = head.unwrap_or_default();
+    if !head.starts_with(ELF_MAGIC) {
         return Err(unusable("cannot be built: the program is not an ELF binary"));
     }
-    let architecture = architecture(&binary)
+    let architecture = architecture(&head)
         .ok_or_else(|| unusable("cannot be built: the program's architecture is not known"))?;
 
-    let layer = layer(binary, config).map_err(|what| unusable(&what))?;
-    let diff_id = layer.sha256();
+    let layer = layer(program, config).map_err(|what| unusable(&what))?;
+    let diff_id = layer.sha256().map_err(|error| unusable(&error.to_string()))?;
     let mut image = image_json(architecture, &diff_id, config);
     let content = hex(digest(&SHA256, image.to_string().as_bytes()).as_ref());
     image["config"]["Labels"][LABEL_CONTENT] = json!(content);
@@ -121,10 +129,9 @@ impl BuiltImage {
         &self.content
     }
 
-    /// The archive, in pieces.
-    #[must_use]
-    pub fn pieces(&self) -> &[Bytes] {
-        self.archive.pieces()
+    /// Gives the archive's bytes in order, until `take` has enough.
+    pub fn write(&self, take: impl FnMut(Bytes) -> bool) -> io::Result<()> {
+        self.archive.write(take)
     }
 }
 
@@ -149,13 +156,8 @@ impl ImageStore {
     ) -> Result<bool, RuntimeError> {
         let (reference, program, config) = (reference.clone(), program.to_owned(), config.clone());
         // Reads and hashes tens of megabytes.
-        let assembled = tokio::task::spawn_blocking(move || {
-            let binary = host::fs::read(&program).map_err(|error| RuntimeError::System {
-                what: format!("cannot read {} to build an image from it", program.display()),
-                source: error.source,
-            })?;
-            assemble(&reference, binary.into(), &config)
-        });
+        let assembled =
+            tokio::task::spawn_blocking(move || assemble(&reference, &program, &config));
         let image = assembled.await.map_err(|source| RuntimeError::EngineProtocol {
             what: "building an image was interrupted".to_owned(),
             source: Some(Box::new(source)),
@@ -177,7 +179,15 @@ impl ImageStore {
     /// Hands an image to the engine.
     pub async fn load(&self, image: BuiltImage) -> Result<(), RuntimeError> {
         let reference = image.reference.to_string();
-        let body = bollard::body_stream(stream::iter(image.archive.into_pieces()));
+        let (sender, mut receiver) = mpsc::channel(PIECES_AHEAD);
+        // Reads while the engine takes; ends when the engine has enough.
+        tokio::task::spawn_blocking(move || {
+            let written = image.write(|piece| sender.blocking_send(Ok(piece)).is_ok());
+            if let Err(error) = written {
+                let _ = sender.blocking_send(Err(error));
+            }
+        });
+        let body = bollard::body_try_stream(stream::poll_fn(move |cx| receiver.poll_recv(cx)));
         let options = ImportImageOptionsBuilder::new().quiet(true).build();
         let docker = self.engine.patient(LOAD_EXTRA);
         let mut answers = Box::pin(docker.import_image(options, body, None));
@@ -190,7 +200,7 @@ impl ImageStore {
 }
 
 /// The file system: the binary and what programs expect in any.
-fn layer(binary: Bytes, config: &ImageConfig) -> Result<Archive, String> {
+fn layer(program: &Path, config: &ImageConfig) -> Result<Archive, String> {
     let mut layer = Archive::default();
     for (path, mode) in USUAL_DIRECTORIES {
         layer.entry(&Entry::directory(path, mode))?;
@@ -209,7 +219,7 @@ fn layer(binary: Bytes, config: &ImageConfig) -> Result<Archive, String> {
     if name.contains('/') || USUAL_DIRECTORIES.iter().any(|(path, _)| *path == name) {
         return Err(format!("cannot be built: {name:?} cannot be the binary's name"));
     }
-    layer.file(name, 0o755, binary)?;
+    layer.copy(name, 0o755, program)?;
     layer.finish();
     Ok(layer)
 }
@@ -264,12 +274,13 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 impl Archive {
-    fn sha256(&self) -> String {
+    fn sha256(&self) -> io::Result<String> {
         let mut context = Context::new(&SHA256);
-        for piece in self.pieces() {
-            context.update(piece);
-        }
-        hex(context.finish().as_ref())
+        self.write(|piece| {
+            context.update(&piece);
+            true
+        })?;
+        Ok(hex(context.finish().as_ref()))
     }
 }
 
@@ -278,6 +289,8 @@ const LABEL_CONTENT: &str = "farshore.content";
 const DEFAULT_BINARY_NAME: &str = "farshore";
 const ELF_MAGIC: &[u8] = b"\x7fELF";
 
+/// Pieces of the archive that are read before the engine takes them.
+const PIECES_AHEAD: usize = 4;
 /// Loading 30 MB onto an SD card under load.
 const LOAD_EXTRA: std::time::Duration = std::time::Duration::from_secs(600);
 

@@ -4,7 +4,7 @@
 //! own primitives in [`crate::disk`]. Errors name the path.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -101,6 +101,38 @@ pub fn create_new(path: &Path, bytes: &[u8], mode: u32) -> Result<bool, FsError>
     linked
         .and_then(|created| sync_dir(parent).map(|()| created))
         .map_err(FsError::wrap("create", path))
+}
+
+/// The file piece by piece, so that a large one is never in memory as a whole.
+pub fn read_in_pieces(path: &Path) -> Result<Pieces, FsError> {
+    let file = File::open(path).map_err(FsError::wrap("open", path))?;
+    Ok(Pieces { file, path: path.to_owned() })
+}
+
+/// What is left of a file that is read piece by piece; see [`read_in_pieces`].
+pub struct Pieces {
+    file: File,
+    path: PathBuf,
+}
+
+/// Below the size from which the allocator maps memory of its own.
+const PIECE_BYTES: usize = 64 * 1024;
+
+impl Iterator for Pieces {
+    type Item = Result<Vec<u8>, FsError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut piece = vec![0; PIECE_BYTES];
+        match self.file.read(&mut piece) {
+            Ok(0) => None,
+            Ok(read) => {
+                piece.truncate(read);
+                Some(Ok(piece))
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.next(),
+            Err(error) => Some(Err(FsError::wrap("read", &self.path)(error))),
+        }
+    }
 }
 
 /// The whole file.

@@ -1,13 +1,45 @@
-use std::io::Read;
+use std::io::{Read, Write};
+
+use tempfile::NamedTempFile;
 
 use super::*;
 
 /// The smallest thing that counts as an amd64 program here.
-fn binary(filler: u8) -> Bytes {
-    let mut bytes = vec![filler; 1000];
+fn binary(filler: u8) -> Vec<u8> {
+    let mut bytes = vec![filler; 200_000];
     bytes[..6].copy_from_slice(b"\x7fELF\x02\x01");
     bytes[18..20].copy_from_slice(&[0x3e, 0]);
-    bytes.into()
+    bytes
+}
+
+/// A program on the disk.
+fn program(bytes: &[u8]) -> NamedTempFile {
+    let mut file = NamedTempFile::new().unwrap();
+    file.write_all(bytes).unwrap();
+    file
+}
+
+/// An image and the program that it is read from.
+struct Built {
+    image: BuiltImage,
+    program: NamedTempFile,
+}
+
+fn image(filler: u8, config: &ImageConfig) -> Built {
+    let program = program(&binary(filler));
+    Built { image: assemble(&reference(), program.path(), config).unwrap(), program }
+}
+
+fn bytes(built: &Built) -> Vec<u8> {
+    let mut all = Vec::new();
+    let image = &built.image;
+    image
+        .write(|piece| {
+            all.extend_from_slice(&piece);
+            true
+        })
+        .unwrap();
+    all
 }
 
 fn reference() -> ImageReference {
@@ -38,8 +70,8 @@ fn archive_has_manifest_config_and_a_layer_that_fit_together() {
         directories: vec![Directory { path: "/data/".into(), mode: 0o700, owner: 13623 }],
         ..Default::default()
     };
-    let image = assemble(&reference(), binary(7), &config).unwrap();
-    let outer = entries(&image.pieces().concat());
+    let built = image(7, &config);
+    let outer = entries(&bytes(&built));
     let names: Vec<&str> = outer.iter().map(|(path, ..)| path.as_str()).collect();
     let manifest: Value = serde_json::from_slice(&outer[0].2).unwrap();
     assert_eq!(names, ["manifest.json", manifest[0]["Config"].as_str().unwrap(), "layer.tar"]);
@@ -52,7 +84,7 @@ fn archive_has_manifest_config_and_a_layer_that_fit_together() {
     assert_eq!(image_json["architecture"], "amd64");
     assert_eq!(image_json["config"]["Entrypoint"], json!(["/farshore"]));
     assert_eq!(image_json["config"]["ExposedPorts"], json!({ "8883/tcp": {} }));
-    assert_eq!(image_json["config"]["Labels"][LABEL_CONTENT], image.content());
+    assert_eq!(image_json["config"]["Labels"][LABEL_CONTENT], built.image.content());
 
     let layer = entries(&outer[2].2);
     let find = |name: &str| layer.iter().find(|(path, ..)| path == name).unwrap();
@@ -65,24 +97,31 @@ fn archive_has_manifest_config_and_a_layer_that_fit_together() {
 #[test]
 fn same_input_gives_same_bytes_and_any_change_another_content() {
     let config = ImageConfig::default();
-    let first = assemble(&reference(), binary(7), &config).unwrap();
-    let again = assemble(&reference(), binary(7), &config).unwrap();
-    assert_eq!(first.pieces().concat(), again.pieces().concat());
+    let (first, again) = (image(7, &config), image(7, &config));
+    assert_eq!(bytes(&first), bytes(&again));
 
-    let other_binary = assemble(&reference(), binary(8), &config).unwrap();
-    let other_config =
-        assemble(&reference(), binary(7), &ImageConfig { user: "1".into(), ..Default::default() })
-            .unwrap();
-    assert_ne!(first.content(), other_binary.content());
-    assert_ne!(first.content(), other_config.content());
+    let other_binary = image(8, &config);
+    let other_config = image(7, &ImageConfig { user: "1".into(), ..Default::default() });
+    assert_ne!(first.image.content(), other_binary.image.content());
+    assert_ne!(first.image.content(), other_config.image.content());
+}
+
+#[test]
+fn a_program_that_changes_meanwhile_is_noticed() {
+    let built = image(7, &ImageConfig::default());
+    for changed in [&binary(7)[1..], &[binary(7), vec![0]].concat()] {
+        host::fs::write_atomic(built.program.path(), changed, 0o755).unwrap();
+        let error = built.image.write(|_| true).unwrap_err();
+        assert!(error.to_string().contains("changed while an image was made"), "{error}");
+    }
 }
 
 #[test]
 fn what_cannot_become_an_image_is_refused() {
     let check =
         |reference: &ImageReference, binary: &'static [u8], config: &ImageConfig, what: &str| {
-            let error =
-                assemble(reference, Bytes::from_static(binary), config).err().unwrap().to_string();
+            let program = program(binary);
+            let error = assemble(reference, program.path(), config).err().unwrap().to_string();
             assert!(error.contains(what), "{error}");
         };
     let config = ImageConfig::default();
@@ -92,6 +131,7 @@ fn what_cannot_become_an_image_is_refused() {
     check(&pinned, b"", &config, "give it a tag");
     let climbing = Directory { path: "/a/../../b".into(), mode: 0o755, owner: 0 };
     let climbing = ImageConfig { directories: vec![climbing], ..config };
-    let error = assemble(&reference(), binary(1), &climbing).err().unwrap().to_string();
+    let program = program(&binary(1));
+    let error = assemble(&reference(), program.path(), &climbing).err().unwrap().to_string();
     assert!(error.contains("not a plain path"), "{error}");
 }
