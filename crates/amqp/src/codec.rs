@@ -9,8 +9,35 @@
 //! Specification: OASIS AMQP 1.0 part 1 (types) §1.2, §1.4 and §1.6.
 
 mod error;
+mod fields;
+pub(crate) mod format;
+mod reader;
+#[cfg(test)]
+mod tests;
+pub(crate) mod writer;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::types::Value;
 
 pub use error::DecodeError;
+pub(crate) use fields::Fields;
+pub(crate) use reader::Reader;
+
+impl Value {
+    /// Reads one value, which must be all there is.
+    pub fn decode(input: &Bytes, limits: &Limits) -> Result<Value, DecodeError> {
+        let mut reader = Reader::new(input, limits);
+        let value = reader.value()?;
+        reader.finish()?;
+        Ok(value)
+    }
+
+    /// Writes the value in its shortest form.
+    pub fn encode(&self, output: &mut BytesMut) {
+        writer::value(output, self);
+    }
+}
 
 /// How much a peer can make us build out of what it sends. The bytes themselves are
 /// bounded before: by the frame size, and by the message size of the link.

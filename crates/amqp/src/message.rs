@@ -19,6 +19,7 @@ use bytes::Bytes;
 
 use crate::types::{Map, Value};
 
+pub(crate) use encode::encode_data;
 pub use properties::{MessageId, Properties};
 
 /// A message. A section whose map is empty, or whose properties are all absent, is

@@ -26,6 +26,7 @@ use bytes::Bytes;
 
 use crate::types::{Map, Symbol};
 
+pub(crate) use encode::encode_transfer_list;
 pub use error::{Error, condition};
 pub use state::DeliveryState;
 pub use terminus::{Durability, Source, Target};

@@ -4,6 +4,7 @@
 //!
 //! Specification: OASIS AMQP 1.0 part 5 (security) §5.3; RFC 4616.
 
+mod codec;
 mod plain;
 #[cfg(test)]
 mod tests;

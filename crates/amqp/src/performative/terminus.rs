@@ -65,7 +65,7 @@ pub enum Durability {
 }
 
 /// The standard's default for `expiry-policy`. §3.5.6
-const SESSION_END: Symbol = Symbol::from_static("session-end");
+pub(super) const SESSION_END: Symbol = Symbol::from_static("session-end");
 
 impl Default for Source {
     fn default() -> Source {

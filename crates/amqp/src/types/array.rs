@@ -42,6 +42,12 @@ impl Array {
         }
     }
 
+    /// An array of items that were read with one format code.
+    pub(crate) fn of_same_kind(descriptors: Vec<Value>, kind: Kind, items: Vec<Value>) -> Array {
+        debug_assert!(items.iter().all(|item| item.kind() == kind));
+        Array { descriptors, kind, items }
+    }
+
     /// An array of symbols, as capabilities are.
     pub fn of_symbols(symbols: impl IntoIterator<Item = Symbol>) -> Array {
         Array {
