@@ -5,10 +5,14 @@ import shutil
 
 import pytest
 
+from harness import matrix
 from harness.edge import Edge
 from harness.hub import Hub
 from harness.program import Service
 from harness.trust import Trust
+from matrix.cells import TABLES
+
+RESULTS = pytest.StashKey[matrix.Results]()
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +57,7 @@ def device(hub):
 def pytest_runtest_makereport(item):
     """A failed test shows what the servers said last."""
     report = (yield).get_result()
+    _record(item, report)
     if not report.failed:
         return
     services = {}
@@ -64,3 +69,58 @@ def pytest_runtest_makereport(item):
         if isinstance(value, Edge) and value.service.is_running:
             services[id(value)] = (f"logs of the modules ({name})", value.module_logs())
     report.sections.extend(services.values())
+
+
+# The matrix of clients
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--matrix",
+        choices=["write", "check"],
+        help="after a run of everything: write the tables of docs/reference/compatibility.md, or check them",
+    )
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "cell(table, row, column): which cell of the matrix a test fills")
+    config.stash[RESULTS] = matrix.Results()
+
+
+def pytest_collection_modifyitems(items):
+    for pattern, cell in matrix.elsewhere():
+        found = [item for item in items if pattern.fullmatch(item.nodeid)]
+        for item in found:
+            item.add_marker(pytest.mark.cell(*cell))
+
+
+def _record(item, report):
+    """A cell is filled by its test's call; a set-up or an end that fails spoils it."""
+    for mark in item.iter_markers("cell"):
+        results = item.config.stash[RESULTS]
+        if report.skipped:
+            reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+            results.add(mark.args, matrix.Outcome(matrix.SKIPPED, reason.removeprefix("Skipped: ")))
+        elif report.failed:
+            results.add(mark.args, matrix.Outcome(matrix.FAILED, item.nodeid))
+        elif report.when == "call":
+            said = dict(item.user_properties).get("cell", matrix.PASSED)
+            kind, _, reason = said.partition(": ")
+            results.add(mark.args, matrix.Outcome(kind, reason))
+
+
+def pytest_sessionfinish(session):
+    wanted = session.config.getoption("--matrix")
+    if wanted is None or session.config.option.collectonly:
+        return
+    results = session.config.stash[RESULTS]
+    problems = results.problems(TABLES)
+    part = results.markdown(TABLES)
+    if wanted == "write":
+        matrix.write(part)
+    elif not problems and part != matrix.stale_part():
+        problems = ["docs/reference/compatibility.md is not what the tests say: pytest --matrix=write tests"]
+    for problem in problems:
+        print(f"\nmatrix: {problem}")
+    if problems and session.exitstatus == 0:
+        session.exitstatus = 1

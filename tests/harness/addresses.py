@@ -1,8 +1,9 @@
-"""Loopback addresses, one per server: SDKs know fixed ports only (8883 and 443)."""
+"""Loopback addresses, one per server: SDKs know fixed ports only."""
 
 import socket
 
-PORTS = (8883, 443)
+# MQTT, AMQP, and everything else.
+PORTS = (8883, 5671, 443)
 _taken = set()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import requests
 from azure.iot.hub import IoTHubConfigurationManager, IoTHubRegistryManager
 
-from harness import addresses, sas
+from harness import addresses, certificates, sas
 from harness.events import EventLog
 from harness.program import Service, farshore
 
@@ -124,6 +124,27 @@ class Hub:
         key = module.authentication.symmetric_key.primary_key
         return Identity(self, device_id, module_id, key, module)
 
+    def new_self_signed(self, device_id, module_id=None, **options):
+        """A device or module with a certificate of its own making, known by its thumbprint."""
+        certificate = certificates.self_signed(f"{device_id}/{module_id}" if module_id else device_id)
+        thumbprints = (certificate.sha256, certificates.self_signed("spare").sha256)
+        if module_id:
+            document = self.registry().create_module_with_x509(device_id, module_id, "tests", *thumbprints)
+        else:
+            document = self.registry().create_device_with_x509(device_id, *thumbprints, "enabled", **options)
+        return Identity(self, device_id, module_id, None, document, certificate)
+
+    def new_ca_signed(self, authority, device_id, module_id=None, **options):
+        """A device or module with a certificate by a CA that the hub knows."""
+        certificate = authority.issue(f"{device_id}/{module_id}" if module_id else device_id)
+        if module_id:
+            create = self.registry().create_module_with_certificate_authority
+            document = create(device_id, module_id, "tests")
+        else:
+            create = self.registry().create_device_with_certificate_authority
+            document = create(device_id, "enabled", **options)
+        return Identity(self, device_id, module_id, None, document, certificate)
+
     def module(self, device_id, module_id):
         """A module identity that is there already."""
         module = self.registry().get_module(device_id, module_id)
@@ -134,12 +155,19 @@ class Hub:
 class Identity:
     """A device or module that may connect."""
 
-    def __init__(self, hub, device_id, module_id, key, document):
+    def __init__(self, hub, device_id, module_id, key, document, certificate=None):
         self.hub = hub
         self.device_id = device_id
         self.module_id = module_id
         self.key = key
         self.document = document
+        self.certificate = certificate
+
+    def credential(self):
+        """What it proves itself with, for the drivers."""
+        if self.key:
+            return {"key": self.key}
+        return {"certificate": str(self.certificate.path), "private_key": str(self.certificate.key_path)}
 
     @property
     def sender(self):

@@ -1,7 +1,7 @@
 //! What the tests need besides Rust, in groups that can be left out by name.
 //!
-//! A machine that has only the toolchain gets everything from its registries (Debian's packages and
-//! PyPI). Where that is not allowed, the message says what is missing, and the run fails.
+//! A machine that has only the toolchain gets everything from its registries (Debian's packages,
+//! PyPI and npm). Where that is not allowed, the message says what is missing, and the run fails.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -16,7 +16,7 @@ use crate::{Outcome, root};
 pub(crate) enum Group {
     /// The real Docker engine (Debian's docker.io, started here)
     Docker,
-    /// The real Azure SDKs from PyPI, and mosquitto's clients
+    /// The real Azure SDKs from PyPI and npm, and mosquitto's clients
     Sdk,
     /// Power cuts on a loop-mounted file system; needs root
     PowerCut,
@@ -105,9 +105,54 @@ fn sdk() -> Outcome {
         packages.push("mosquitto-clients");
     }
     if !is_there("python3") {
-        packages.extend(["python3", "python3-venv", "python3-pip"]);
+        packages.extend(["python3", "python3-dev", "python3-venv", "python3-pip"]);
+    }
+    if !is_there("node") {
+        packages.push("nodejs");
+    }
+    if !is_there("npm") {
+        packages.push("npm");
+    }
+    // What python-qpid-proton is built with.
+    if !Path::new("/usr/include/openssl/ssl.h").exists() {
+        packages.push("libssl-dev");
+    }
+    if !is_there("pkg-config") {
+        packages.push("pkg-config");
+    }
+    if !is_there("gcc") {
+        packages.push("gcc");
     }
     install(&packages)?;
+    node_packages()?;
+    python_packages()
+}
+
+/// `tests/node/package-lock.json`, installed in `target/node`; nothing is run but the installation.
+fn node_packages() -> Outcome {
+    let (source, folder) = (root().join("tests/node"), root().join("target/node"));
+    std::fs::create_dir_all(&folder)?;
+    let wanted = std::fs::read(source.join("package-lock.json"))?;
+    let stamp = folder.join("installed-lock.json");
+    if std::fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(());
+    }
+    for name in ["package.json", "package-lock.json"] {
+        std::fs::copy(source.join(name), folder.join(name))?;
+    }
+    run(Command::new("npm").current_dir(&folder).args([
+        "ci",
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+        "--prefer-offline",
+        "--loglevel=error",
+    ]))?;
+    Ok(std::fs::write(stamp, wanted)?)
+}
+
+/// `tests/requirements.txt`, installed in `target/venv`.
+fn python_packages() -> Outcome {
     std::fs::create_dir_all(root().join("target"))?;
     if !python().exists() {
         run(Command::new("python3").args(["-m", "venv", "target/venv"]))?;

@@ -1,0 +1,53 @@
+"""The tables, and what the SDKs do not offer."""
+
+import fnmatch
+
+from harness.matrix import Table
+
+VERSIONS = {
+    "python": "Python azure-iot-device 2.14.0",
+    "node": "Node azure-iot-device 1.18.4",
+}
+PROTOCOLS = {"mqtt": "MQTT", "mqtt-ws": "MQTT over WebSocket", "amqp": "AMQP", "amqp-ws": "AMQP over WebSocket"}
+CREDENTIALS = {"key": "key", "self-signed": "X.509 self-signed", "ca": "X.509 CA"}
+
+DEVICE_COLUMNS = (
+    "telemetry", "batch", "C2D complete", "C2D abandon", "C2D reject", "twin get", "twin report",
+    "twin desired", "methods", "module at the hub", "edge: output", "edge: input",
+)  # fmt: skip
+
+# (SDK, protocol, credential, column) as patterns, with the reason. Each is tried: an SDK that offers it after
+# all fails the test.
+NOT_OFFERED = [
+    ("python", "amqp*", "*", "*", "the SDK speaks MQTT only"),
+    ("python", "*", "*", "batch", "the SDK has no call for batches"),
+    ("node", "*", "*", "batch", "the SDK has batches over HTTPS only"),
+    ("python", "*", "*", "C2D [ar]*", "the SDK has no call for it; it completes a message when it is received"),
+    ("node", "mqtt*", "*", "C2D [ar]*", "MQTT has no way to say it, and the SDK refuses"),
+    ("node", "*", "[sc]*", "module at the hub", "the SDK's ModuleClient takes keys only"),
+    ("node", "*", "[sc]*", "edge:*", "the SDK's ModuleClient takes keys only"),
+]
+
+
+def why_not_offered(sdk, protocol, credential, column):
+    for *patterns, reason in NOT_OFFERED:
+        values = (sdk, protocol, credential, column)
+        if all(fnmatch.fnmatchcase(value, pattern) for value, pattern in zip(values, patterns, strict=True)):
+            return reason
+    return None
+
+
+def device_row(sdk, protocol, credential):
+    return (VERSIONS[sdk], PROTOCOLS[protocol], CREDENTIALS[credential])
+
+
+DEVICES = Table(
+    name="devices",
+    heading="Device SDKs",
+    words="Unmodified SDKs against the running program. Filled by sending and reading the content back on the other side.",
+    headers=("Client", "Protocol", "Credential"),
+    columns=DEVICE_COLUMNS,
+    rows=tuple(device_row(s, p, c) for s in VERSIONS for p in PROTOCOLS for c in CREDENTIALS),
+)
+
+TABLES = [DEVICES]
