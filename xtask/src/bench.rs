@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: figures beside a peer, in one run on one machine.
 
+mod connections;
 mod edge;
 mod hub;
 mod peers;
@@ -26,6 +27,8 @@ enum What {
     Journal(bench_journal::Arguments),
     /// The hub's durable telemetry beside mosquitto and RabbitMQ
     Hub(hub::Arguments),
+    /// Connections over TLS beside mosquitto: how many in a second, how much memory each
+    Connections(connections::Arguments),
     /// The edge runtime's memory, and how soon a module runs beside the engine's own time
     Edge(edge::Arguments),
 }
@@ -35,14 +38,15 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     match &arguments.what {
         What::Journal(arguments) => bench_journal::run(arguments),
         What::Hub(arguments) => hub::run(arguments),
+        What::Connections(arguments) => connections::run(arguments),
         What::Edge(arguments) => edge::run(arguments),
     }
 }
 
 /// The programs that are measured and measure, built as users get them.
 fn build(with_farshore: bool) -> Result<server::Programs, Problem> {
-    let wanted = [("xtask", "mqtt-load"), ("farshore", "farshore")];
-    for (package, binary) in wanted.into_iter().take(if with_farshore { 2 } else { 1 }) {
+    let tools = [("xtask", "mqtt-load"), ("xtask", "connect-load"), ("farshore", "farshore")];
+    for (package, binary) in tools.into_iter().take(if with_farshore { 3 } else { 2 }) {
         let mut command = crate::run::cargo();
         run_command(command.args([
             "build",
@@ -55,7 +59,11 @@ fn build(with_farshore: bool) -> Result<server::Programs, Problem> {
         ]))?;
     }
     let dir = target_dir()?.join("release");
-    Ok(server::Programs { farshore: dir.join("farshore"), mqtt_load: dir.join("mqtt-load") })
+    Ok(server::Programs {
+        farshore: dir.join("farshore"),
+        mqtt_load: dir.join("mqtt-load"),
+        connect_load: dir.join("connect-load"),
+    })
 }
 
 /// The middle one.

@@ -33,6 +33,25 @@ pub(super) fn mosquitto(dir: &Path, place: Place, clients: usize) -> Result<Serv
     Ok(Server { address, clients: plain_clients(clients, None), child })
 }
 
+/// mosquitto with TLS and the certificate of a hub of ours.
+pub(super) fn mosquitto_with_tls(dir: &Path, place: Place, hub: &Path) -> Result<Server, Problem> {
+    let address = free_address()?;
+    let config = dir.join("mosquitto.conf");
+    let (chain, key) = (hub.join("server.pem"), hub.join("server.key"));
+    let text = format!(
+        "listener {} 127.0.0.1\nallow_anonymous true\npersistence false\nuser root\n\
+         log_type error\ncertfile {}\nkeyfile {}\n",
+        address.port(),
+        chain.display(),
+        key.display()
+    );
+    std::fs::write(&config, text)?;
+    let mut command = place.command(Path::new("mosquitto"));
+    let mut child = start(command.arg("-c").arg(&config), &dir.join("mosquitto.log"))?;
+    wait_for(address, &mut child)?;
+    Ok(Server { address, clients: Vec::new(), child })
+}
+
 /// RabbitMQ with its MQTT plugin and a durable queue.
 pub(super) fn rabbitmq(dir: &Path, place: Place, clients: usize) -> Result<Server, Problem> {
     let (mqtt, amqp, epmd) = (free_address()?, free_address()?, free_address()?);

@@ -27,6 +27,7 @@ pub(super) struct Server {
 pub(super) struct Programs {
     pub(super) farshore: std::path::PathBuf,
     pub(super) mqtt_load: std::path::PathBuf,
+    pub(super) connect_load: std::path::PathBuf,
 }
 
 impl Server {
@@ -76,14 +77,22 @@ pub(super) fn farshore(
 ) -> Result<Server, Problem> {
     let command = place.command(&programs.farshore);
     let (mut server, hub, ..) = start_hub(programs, dir, command, "127.0.0.1")?;
-    let login = hub.login()?;
-    for index in 0..devices {
-        let device = format!("bench-{index:04}");
-        hub.operator(&login, &["device", "create", &device])?;
-        let text = hub.operator(&login, &["device", "connection-string", &device])?;
-        server.clients.push(device_client(text.trim())?);
-    }
+    server.clients = hub.devices(devices)?;
     Ok(server)
+}
+
+/// The same, at its port of MQTT over TLS.
+pub(super) fn farshore_with_tls<'a>(
+    programs: &'a Programs,
+    dir: &Path,
+    place: Place,
+    devices: usize,
+) -> Result<(Server, Hub<'a>), Problem> {
+    let command = place.command(&programs.farshore);
+    let (mut server, hub, _, mqtt) = start_hub(programs, dir, command, "127.0.0.1")?;
+    server.clients = hub.devices(devices)?;
+    server.address.set_port(mqtt);
+    Ok((server, hub))
 }
 
 /// Our hub on any core, with its ports of HTTPS and MQTT over TLS.
@@ -128,6 +137,18 @@ pub(super) struct Hub<'a> {
 }
 
 impl Hub<'_> {
+    /// Registers devices; gives what they connect with.
+    fn devices(&self, count: usize) -> Result<Vec<Value>, Problem> {
+        let login = self.login()?;
+        let create = |index| {
+            let device = format!("bench-{index:04}");
+            self.operator(&login, &["device", "create", &device])?;
+            let text = self.operator(&login, &["device", "connection-string", &device])?;
+            device_client(text.trim())
+        };
+        (0..count).map(create).collect()
+    }
+
     pub(super) fn login(&self) -> Result<String, Problem> {
         let mut command = Command::new(self.farshore);
         command.arg("hub").arg("--settings").arg(&self.settings).arg("--print-login");

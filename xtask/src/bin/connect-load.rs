@@ -1,0 +1,195 @@
+//! `connect-load`: MQTT clients that connect over TLS as fast as they are let in, and then say
+//! nothing. Used by `cargo xtask bench connections`, against our hub and its peers alike.
+//!
+//! Every connection makes a full handshake (no resumption) and waits for its CONNACK. The client
+//! checks nothing of the server's certificate, so that its own work is small beside the server's.
+//! With `--hold` the last round's connections stay open until standard input ends, so that the
+//! server's memory can be read meanwhile.
+
+#![allow(clippy::disallowed_methods, reason = "a measuring tool outside of the product")]
+#![allow(clippy::disallowed_types, reason = "a measuring tool outside of the product")]
+#![allow(clippy::print_stdout, reason = "prints its result")]
+#![allow(clippy::print_stderr, reason = "prints its errors")]
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use clap::Parser;
+use mqtt::packet::{ConnackCode, Connect};
+use mqtt::{Packet, codec};
+use rustls::client::Resumption;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
+
+type Problem = Box<dyn std::error::Error + Send + Sync>;
+type Stream = StreamOwned<ClientConnection, TcpStream>;
+
+#[derive(Parser)]
+struct Arguments {
+    /// Where the server listens with TLS
+    #[arg(long)]
+    address: SocketAddr,
+    /// JSON: a list of {"client_id", "user_name", "password"}, one connection each
+    #[arg(long)]
+    clients: PathBuf,
+    /// How often all of them connect
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Connections that are being made at the same time
+    #[arg(long, default_value_t = 32)]
+    parallel: usize,
+    /// Keep the last round's connections until standard input ends
+    #[arg(long)]
+    hold: bool,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("connect-load: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), Problem> {
+    let connects = read_connects(arguments)?;
+    let config = Arc::new(trusting()?);
+    let mut rates = Vec::new();
+    let mut held = Vec::new();
+    for _ in 0..arguments.rounds {
+        held.clear();
+        let begin = Instant::now();
+        held = connect_all(arguments, &connects, &config)?;
+        rates.push(held.len() as f64 / begin.elapsed().as_secs_f64());
+    }
+    rates.sort_by(f64::total_cmp);
+    let median = rates.get(rates.len() / 2);
+    println!("{}", serde_json::json!({ "connections": held.len(), "per_second": median }));
+    if arguments.hold {
+        std::io::stdin().read_to_end(&mut Vec::new())?;
+    }
+    Ok(())
+}
+
+/// The CONNECT packet of every client.
+fn read_connects(arguments: &Arguments) -> Result<Vec<Vec<u8>>, Problem> {
+    let list: Vec<serde_json::Value> = serde_json::from_slice(&std::fs::read(&arguments.clients)?)?;
+    let packet = |client: &serde_json::Value| -> Result<Vec<u8>, Problem> {
+        let text = |name: &str| client[name].as_str().map(str::to_owned);
+        let connect = Connect {
+            user_name: text("user_name"),
+            password: text("password").map(Into::into),
+            clean_session: true,
+            keep_alive_s: 0,
+            ..Connect::new(text("client_id").ok_or("a client without client_id")?)
+        };
+        let mut output = BytesMut::new();
+        codec::encode(&Packet::Connect(Box::new(connect)), &mut output)?;
+        Ok(output.to_vec())
+    };
+    list.iter().map(packet).collect()
+}
+
+fn connect_all(
+    arguments: &Arguments,
+    connects: &[Vec<u8>],
+    config: &Arc<ClientConfig>,
+) -> Result<Vec<Stream>, Problem> {
+    let next = AtomicUsize::new(0);
+    let held = Mutex::new(Vec::with_capacity(connects.len()));
+    let worker = || -> Result<(), Problem> {
+        let mut own = Vec::new();
+        while let Some(connect) = connects.get(next.fetch_add(1, Ordering::Relaxed)) {
+            own.push(open(arguments.address, connect, config)?);
+        }
+        held.lock().map_err(|_| "a worker panicked")?.append(&mut own);
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..arguments.parallel).map(|_| scope.spawn(worker)).collect();
+        workers.into_iter().try_for_each(|worker| worker.join().map_err(|_| "a worker panicked")?)
+    })?;
+    Ok(held.into_inner()?)
+}
+
+fn open(
+    address: SocketAddr,
+    connect: &[u8],
+    config: &Arc<ClientConfig>,
+) -> Result<Stream, Problem> {
+    let socket = TcpStream::connect(address)?;
+    socket.set_nodelay(true)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    let name = ServerName::try_from("localhost")?;
+    let mut stream = StreamOwned::new(ClientConnection::new(Arc::clone(config), name)?, socket);
+    stream.write_all(connect)?;
+    stream.flush()?;
+    let mut connack = [0; 4];
+    stream.read_exact(&mut connack)?;
+    if connack[0] != 0x20 || connack[3] != ConnackCode::Accepted as u8 {
+        return Err(format!("refused with CONNACK {}", connack[3]).into());
+    }
+    Ok(stream)
+}
+
+fn trusting() -> Result<ClientConfig, Problem> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let schemes = provider.signature_verification_algorithms.supported_schemes();
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Trusting(schemes)))
+        .with_no_client_auth();
+    config.resumption = Resumption::disabled();
+    Ok(config)
+}
+
+/// Believes every server.
+#[derive(Debug)]
+struct Trusting(Vec<SignatureScheme>);
+
+impl ServerCertVerifier for Trusting {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.clone()
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(20);
