@@ -377,6 +377,38 @@ pub async fn policy(
     Ok(policy.rights)
 }
 
+/// A policy's token whose signature and time hold; what it covers is asked when it is used.
+#[derive(Debug, Clone)]
+pub struct PolicyToken {
+    /// The token.
+    pub token: SasToken,
+    /// The policy's name.
+    pub name: String,
+    /// What the policy may do.
+    pub rights: Rights,
+    /// Which of the policy's keys signed it.
+    pub key: Fingerprint,
+    /// When it runs out, skew included.
+    pub expires: Timestamp,
+}
+
+/// Checks a token of a shared access policy as one is put onto an AMQP connection: for whatever it
+/// covers, and also when its resource is `sb://…`.
+pub async fn policy_token(
+    identities: &impl Identities,
+    text: &str,
+    now: Timestamp,
+) -> Result<PolicyToken, AuthError> {
+    let token = token::parse(Some(text))?;
+    let name = token.key_name().ok_or(Denied::UnknownPolicy)?.to_owned();
+    let policy = identities.policy(&name).await.map_err(AuthError::Unavailable)?;
+    let keys = policy.as_ref().map(|policy| &policy.keys);
+    let key = token::check_policy_signature(&token, keys, now)?;
+    let rights = policy.ok_or(Denied::UnknownPolicy)?.rights;
+    let expires = token::ends(&token);
+    Ok(PolicyToken { token, name, rights, key, expires })
+}
+
 fn admitted(id: &IdentityId, credential: Option<Credential>) -> Result<Credential, Denied> {
     let credential = credential.ok_or_else(|| Denied::Unknown(id.clone()))?;
     if credential.status == Status::Disabled {

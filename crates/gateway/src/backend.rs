@@ -18,6 +18,7 @@ use model::message::Message;
 use model::method::MethodResponse;
 use model::twin::Object;
 use serde_json::Value;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::auth::Principal;
@@ -180,9 +181,32 @@ pub enum Receipt {
     Done,
     /// When the journal has it.
     Journal(journal::Receipt),
+    /// When whoever holds the [`Promise`] says so.
+    Promised(Promised),
+}
+
+/// Completes a receipt. Dropped without a word it means that nothing was stored.
+#[derive(Debug)]
+pub struct Promise(watch::Sender<Option<Result<(), SubmitError>>>);
+
+/// The receipt's end of a [`Promise`].
+#[derive(Debug, Clone)]
+pub struct Promised(watch::Receiver<Option<Result<(), SubmitError>>>);
+
+impl Promise {
+    /// Tells what came of it.
+    pub fn keep(self, result: Result<(), SubmitError>) {
+        self.0.send_replace(Some(result));
+    }
 }
 
 impl Receipt {
+    /// A receipt that is open until its promise is kept.
+    pub fn promised() -> (Promise, Self) {
+        let (sender, receiver) = watch::channel(None);
+        (Promise(sender), Self::Promised(Promised(receiver)))
+    }
+
     /// Whether the batch is durable; none while that is open.
     pub fn poll_ready(&self) -> Option<Result<(), SubmitError>> {
         match self {
@@ -190,6 +214,10 @@ impl Receipt {
             Self::Journal(receipt) => {
                 receipt.poll_ready().map(|result| result.map_err(SubmitError::from))
             }
+            Self::Promised(Promised(receiver)) => match receiver.borrow().clone() {
+                Some(result) => Some(result),
+                None => receiver.has_changed().is_err().then(|| Err(broken_promise())),
+            },
         }
     }
 
@@ -198,8 +226,19 @@ impl Receipt {
         match self {
             Self::Done => Ok(()),
             Self::Journal(receipt) => receipt.wait().await.map_err(SubmitError::from),
+            Self::Promised(Promised(receiver)) => {
+                let mut receiver = receiver.clone();
+                match receiver.wait_for(Option::is_some).await {
+                    Ok(kept) => kept.clone().unwrap_or_else(|| Err(broken_promise())),
+                    Err(_) => Err(broken_promise()),
+                }
+            }
         }
     }
+}
+
+fn broken_promise() -> SubmitError {
+    SubmitError::Unavailable("whoever was to store it is gone".into())
 }
 
 impl From<journal::AppendError> for SubmitError {

@@ -13,6 +13,7 @@
 //!
 //! It decides nothing about messages and stores nothing.
 
+pub mod amqp;
 pub mod auth;
 pub mod backend;
 pub mod http;

@@ -143,10 +143,22 @@ impl DeviceSession {
     }
 }
 
-impl SessionEnd {
-    /// Ready when the session shall end.
-    pub fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<CloseReason> {
-        let mut state = self.close.0.lock();
+/// The part of a session's end that tells when it shall end.
+#[derive(Debug, Clone)]
+pub struct SessionClosed {
+    close: Arc<CloseCell>,
+}
+
+impl SessionClosed {
+    /// Resolves when the session shall end. One at a time may wait.
+    pub async fn closed(&self) -> CloseReason {
+        std::future::poll_fn(|cx| self.close.poll(cx)).await
+    }
+}
+
+impl CloseCell {
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        let mut state = self.0.lock();
         if let Some(reason) = state.reason {
             return Poll::Ready(reason);
         }
@@ -155,6 +167,18 @@ impl SessionEnd {
             none => *none = Some(cx.waker().clone()),
         }
         Poll::Pending
+    }
+}
+
+impl SessionEnd {
+    /// Takes it apart, for a connection that waits for the two in different places.
+    pub fn split(self) -> (mpsc::Receiver<Downlink>, SessionClosed) {
+        (self.queue, SessionClosed { close: self.close })
+    }
+
+    /// Ready when the session shall end.
+    pub fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        self.close.poll(cx)
     }
 
     /// Resolves when the session shall end.

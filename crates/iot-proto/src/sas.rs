@@ -106,6 +106,33 @@ impl SasToken {
         &self.resource_raw
     }
 
+    /// Whether it is for the event endpoint, `sb://…`: those are signed with the key's text
+    /// (sa §1.2).
+    pub fn is_for_events(&self) -> bool {
+        let decoded = percent::decode(&self.resource_raw);
+        decoded.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("sb://"))
+    }
+
+    /// The identity that its resource names, when that is what it names. Only a signature proves
+    /// that it is this one.
+    pub fn identity(&self) -> Option<IdentityId> {
+        let decoded = percent::decode_exact(&self.resource_raw)?;
+        let (_, path) = split_resource(&decoded);
+        let segments: Vec<_> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+        match segments.as_slice() {
+            [devices, device] if devices.eq_ignore_ascii_case("devices") => {
+                Some(IdentityId::device(device.parse().ok()?))
+            }
+            [devices, device, modules, module]
+                if devices.eq_ignore_ascii_case("devices")
+                    && modules.eq_ignore_ascii_case("modules") =>
+            {
+                Some(IdentityId::module(device.parse().ok()?, module.parse().ok()?))
+            }
+            _ => None,
+        }
+    }
+
     /// The policy whose key signed it; none when an identity's own key did.
     pub fn key_name(&self) -> Option<&str> {
         self.key_name.as_deref()

@@ -222,3 +222,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_token_tells_what_it_is_for() {
+    let sig = "sig=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA%3D&se=1";
+    for (resource, identity, for_events) in [
+        ("hub.test%2Fdevices%2Fd", Some("d"), false),
+        ("hub.test/devices/d/modules/m", Some("d/m"), false),
+        ("hub.test%2fDevices%2Fa%2523%2FModules%2F%24edgeHub", Some("a%23/$edgeHub"), false),
+        ("amqps://hub.test:5671/devices/d/api-version=2016-11-14", Some("d"), false),
+        ("hub.test", None, false),
+        ("hub.test%2Fdevices", None, false),
+        ("hub.test%2Fmessages%2Fevents", None, false),
+        ("sb%3A%2F%2Fhub.test%2Fhub", None, true),
+        ("SB://hub.test/hub", None, true),
+    ] {
+        let token = SasToken::parse(&format!("SharedAccessSignature sr={resource}&{sig}")).unwrap();
+        assert_eq!(token.identity().map(|id| id.to_string()).as_deref(), identity, "{resource}");
+        assert_eq!(token.is_for_events(), for_events, "{resource}");
+    }
+}
