@@ -1,15 +1,11 @@
 """A bare MQTT 3.1.1 client that can also say what no client should: bytes over TLS."""
 
 import contextlib
-import socket
-import ssl
 import struct
 
+from harness.transport import Closed, Tls
+
 CONNACK, PUBLISH, PUBACK, SUBACK, UNSUBACK, PINGRESP = 2, 3, 4, 9, 11, 13
-
-
-class Closed(Exception):
-    """The server closed the connection."""
 
 
 def remaining_length(length):
@@ -58,30 +54,22 @@ DISCONNECT = b"\xe0\x00"
 
 
 class Wire:
-    """One TLS connection."""
+    """One connection, over TLS unless another transport is given."""
 
-    def __init__(self, address, ca_path, port=8883, deadline=15.0):
-        context = ssl.create_default_context(cafile=str(ca_path))
-        raw = socket.create_connection((address, port), timeout=deadline)
-        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.socket = context.wrap_socket(raw, server_hostname=address)
+    def __init__(self, address, ca_path, port=8883, deadline=15.0, certificate=None, transport=None):
+        self.transport = transport or Tls(address, ca_path, port, certificate, deadline)
+
+    @property
+    def socket(self):
+        return self.transport.socket
 
     def send(self, data):
-        try:
-            self.socket.sendall(data)
-        except (ConnectionError, ssl.SSLError) as error:
-            raise Closed(str(error)) from None
+        self.transport.send(data)
 
     def _read(self, count):
         data = b""
         while len(data) < count:
-            try:
-                part = self.socket.recv(count - len(data))
-            except (ConnectionError, ssl.SSLError) as error:
-                raise Closed(str(error)) from None
-            if not part:
-                raise Closed("end of stream")
-            data += part
+            data += self.transport.receive(count - len(data))
         return data
 
     def receive(self):
@@ -124,7 +112,7 @@ class Wire:
         return body[1], bool(body[0] & 1)
 
     def close(self):
-        self.socket.close()
+        self.transport.close()
 
     def __enter__(self):
         return self
