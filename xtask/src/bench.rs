@@ -45,7 +45,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
 
 /// The programs that are measured and measure, built as users get them.
 fn build(with_farshore: bool) -> Result<server::Programs, Problem> {
-    let tools = [("xtask", "mqtt-load"), ("xtask", "connect-load"), ("farshore", "farshore")];
+    let tools = [("xtask", "load"), ("xtask", "connect-load"), ("farshore", "farshore")];
     for (package, binary) in tools.into_iter().take(if with_farshore { 3 } else { 2 }) {
         let mut command = crate::run::cargo();
         run_command(command.args([
@@ -61,7 +61,7 @@ fn build(with_farshore: bool) -> Result<server::Programs, Problem> {
     let dir = target_dir()?.join("release");
     Ok(server::Programs {
         farshore: dir.join("farshore"),
-        mqtt_load: dir.join("mqtt-load"),
+        load: dir.join("load"),
         connect_load: dir.join("connect-load"),
     })
 }

@@ -156,7 +156,7 @@ fn load(
 ) -> Result<Value, Problem> {
     let clients = dir.join("clients.json");
     std::fs::write(&clients, serde_json::to_vec(&server.clients)?)?;
-    let mut command = arguments.place(arguments.load_core).command(&programs.mqtt_load);
+    let mut command = arguments.place(arguments.load_core).command(&programs.load);
     command.arg("--address").arg(server.address.to_string()).arg("--clients").arg(&clients);
     command.arg("--in-flight").arg(shape.in_flight.to_string());
     command.arg("--seconds").arg(arguments.seconds.to_string());

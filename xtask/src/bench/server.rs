@@ -18,7 +18,7 @@ use crate::run::output;
 /// A server that runs until this is dropped.
 pub(super) struct Server {
     pub(super) address: SocketAddr,
-    /// What `mqtt-load --clients` wants.
+    /// What `load --clients` wants.
     pub(super) clients: Vec<Value>,
     pub(super) child: Child,
 }
@@ -26,7 +26,7 @@ pub(super) struct Server {
 /// The programs under test.
 pub(super) struct Programs {
     pub(super) farshore: std::path::PathBuf,
-    pub(super) mqtt_load: std::path::PathBuf,
+    pub(super) load: std::path::PathBuf,
     pub(super) connect_load: std::path::PathBuf,
 }
 
