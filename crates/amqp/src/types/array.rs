@@ -4,7 +4,11 @@ use super::{Kind, Symbol, Value};
 
 /// An AMQP array.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Array {
+pub struct Array(Box<Parts>);
+
+/// Boxed, because arrays are rare and would make every [`Value`] larger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Parts {
     /// The descriptors that all elements share, outermost first; nearly always none.
     descriptors: Vec<Value>,
     kind: Kind,
@@ -38,51 +42,45 @@ impl Array {
         match stranger {
             Some(found) => Err(MixedArray { expected: kind, found }),
             None if kind == Kind::Described => Err(MixedArray { expected: kind, found: kind }),
-            None => Ok(Array { descriptors, kind, items }),
+            None => Ok(Array::of_same_kind(descriptors, kind, items)),
         }
     }
 
-    /// An array of items that were read with one format code.
+    /// An array of items that are known to be of one kind.
     pub(crate) fn of_same_kind(descriptors: Vec<Value>, kind: Kind, items: Vec<Value>) -> Array {
         debug_assert!(items.iter().all(|item| item.kind() == kind));
-        Array { descriptors, kind, items }
+        Array(Box::new(Parts { descriptors, kind, items }))
     }
 
     /// An array of symbols, as capabilities are.
     pub fn of_symbols(symbols: impl IntoIterator<Item = Symbol>) -> Array {
-        Array {
-            descriptors: Vec::new(),
-            kind: Kind::Symbol,
-            items: symbols.into_iter().map(Value::Symbol).collect(),
-        }
+        let items = symbols.into_iter().map(Value::Symbol).collect();
+        Array::of_same_kind(Vec::new(), Kind::Symbol, items)
     }
 
     /// An array of strings.
     pub fn of_strings(strings: impl IntoIterator<Item = String>) -> Array {
-        Array {
-            descriptors: Vec::new(),
-            kind: Kind::String,
-            items: strings.into_iter().map(Value::String).collect(),
-        }
+        let items = strings.into_iter().map(Value::String).collect();
+        Array::of_same_kind(Vec::new(), Kind::String, items)
     }
 
     /// The type that all items have.
     pub fn kind(&self) -> Kind {
-        self.kind
+        self.0.kind
     }
 
     /// The descriptors that all elements share, outermost first.
     pub fn descriptors(&self) -> &[Value] {
-        &self.descriptors
+        &self.0.descriptors
     }
 
     /// The elements, without their descriptors.
     pub fn items(&self) -> &[Value] {
-        &self.items
+        &self.0.items
     }
 
     /// The elements, without their descriptors.
     pub fn into_items(self) -> Vec<Value> {
-        self.items
+        self.0.items
     }
 }

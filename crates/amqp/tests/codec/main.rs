@@ -1,0 +1,11 @@
+//! The codec from outside: round trips of whatever can be built, bytes from real
+//! clients, bytes from nobody, and what reading them costs.
+//!
+//! A binary of its own because it counts allocations, which takes a global allocator.
+
+mod allocation;
+mod arbitrary;
+mod clients;
+mod exercise;
+mod mutations;
+mod round_trip;
