@@ -1,14 +1,20 @@
-//! The MQTT connection of one identity to a hub or edge hub, which comes back for ever.
+//! The connection of one identity to a hub or edge hub, which comes back for ever: by MQTT or AMQP,
+//! over TLS or a WebSocket in it.
 //!
 //! One task per client owns the connection. Messages are sent in the order in which [`DeviceClient::send`]
 //! took them; those without an acknowledgement are sent again after a reconnect, in the same order
 //! (at least once). Subscriptions are renewed when the hub has lost the session. A token is
-//! renewed by a reconnect at [`TOKEN_RENEWAL_PERCENT`] of its life, which is all that MQTT has for
-//! it. Nothing is kept on disk: what must survive the process is kept by the caller until
-//! acknowledged.
+//! renewed at [`TOKEN_RENEWAL_PERCENT`] of its life: over AMQP by another one on the same
+//! connection, over MQTT by a reconnect, which is all that it has for it. Nothing is kept on disk:
+//! what must survive the process is kept by the caller until acknowledged.
 //!
-//! Spec: `device-protocol.md` §2, §3, §7.4, §17. The packets are `mqtt::client`'s, the topics
-//! `iot_proto::topic`'s.
+//! An AMQP connection could carry many identities, and the original edge hub puts all of its
+//! clients on one. Here each has its own, as over MQTT: one device that is refused, throttled or slow
+//! then holds up nobody else, one task drives all four transports, and what sharing would save
+//! (a TLS connection, about 10 KiB) is little beside the queues that an identity has anyway.
+//!
+//! Spec: `device-protocol.md` §2, §3, §4, §7.4, §17. Packets and frames are `mqtt::client`'s and
+//! `amqp::connection`'s, topics and addresses `iot_proto`'s.
 //!
 //! Cost sketch: an idle client is one task of some KiB, a TLS connection (about 10 KiB) and empty
 //! queues. A message costs one topic text, one oneshot and its place in two queues.
@@ -19,6 +25,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use ::mqtt::Topic;
 use bytes::Bytes;
 use host::clock::Clock;
 use host::tls::ClientTls;
@@ -28,25 +35,26 @@ use iot_proto::topic::TopicSet;
 use model::message::Message;
 use model::twin::Object;
 use model::{DeviceId, IdentityId, ModuleId, limits};
-use mqtt::Topic;
-use mqtt::packet::ConnackCode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use crate::dial::Dial;
-use crate::signer::{Signer, TokenRecipe};
+use crate::signer::{Proof, Signer, TokenRecipe};
 
 mod actor;
+mod amqp;
 mod backoff;
 mod error;
 mod events;
 mod link;
-mod open;
+mod mqtt;
 mod session;
+mod transport;
 
-pub use error::{ConnectError, SendError, TwinError};
+pub use error::{ConnectError, Refusal, SendError, TwinError};
 pub use events::{ClientEvent, Delivery, Events, MethodCall, MethodReply, Settle};
 pub use iot_proto::payload::twin::DeviceTwin;
 pub use iot_proto::topic::Subscription;
+pub use transport::{Transport, UnknownTransport};
 
 use actor::{Actor, Control, TwinRequest};
 
@@ -55,16 +63,16 @@ use actor::{Actor, Control, TwinRequest};
 pub struct Options {
     /// The hub's name: it stands in user names and tokens, whatever is dialled.
     pub host_name: String,
-    /// What is dialled: the hub, or a gateway.
+    /// What is dialled: the hub, or a gateway, at the port of the transport.
     pub dial: Dial,
-    /// Whom to trust.
+    /// What the connection runs over.
+    pub transport: Transport,
+    /// Whom to trust, and the certificate to show.
     pub tls: ClientTls,
     /// Who connects.
     pub identity: IdentityId,
-    /// Who signs tokens.
-    pub signer: Arc<dyn Signer>,
-    /// What tokens say.
-    pub token: TokenRecipe,
+    /// How it proves itself.
+    pub proof: Proof,
     /// The edge devices that speak for the identity.
     pub auth_chain: Option<AuthChain>,
     /// The DTDL model that the identity announces.
@@ -111,7 +119,7 @@ pub const TOKEN_RENEWAL_PERCENT: u32 = 85;
 pub const TOKEN_LIFETIME_DEFAULT: Duration = Duration::from_secs(3600);
 
 impl Options {
-    /// An identity with a key of its own.
+    /// An identity with a key of its own, by MQTT.
     pub fn new(
         host_name: impl Into<String>,
         dial: Dial,
@@ -120,18 +128,39 @@ impl Options {
         signer: Arc<dyn Signer>,
     ) -> Self {
         let host_name = host_name.into();
-        let token = TokenRecipe {
+        let recipe = TokenRecipe {
             resource: identity_resource(&host_name, &identity),
             key_name: None,
             lifetime: TOKEN_LIFETIME_DEFAULT,
         };
+        let proof = Proof::Token { signer, recipe };
+        Self::proven(host_name, dial, tls, identity, proof)
+    }
+
+    /// An identity whose proof is the certificate that `tls` carries, by MQTT.
+    pub fn with_certificate(
+        host_name: impl Into<String>,
+        dial: Dial,
+        tls: ClientTls,
+        identity: IdentityId,
+    ) -> Self {
+        Self::proven(host_name.into(), dial, tls, identity, Proof::Certificate)
+    }
+
+    fn proven(
+        host_name: String,
+        dial: Dial,
+        tls: ClientTls,
+        identity: IdentityId,
+        proof: Proof,
+    ) -> Self {
         Self {
             host_name,
             dial,
+            transport: Transport::Mqtt,
             tls,
             identity,
-            signer,
-            token,
+            proof,
             auth_chain: None,
             model_id: None,
             client_type: CLIENT_TYPE.to_owned(),
@@ -147,7 +176,9 @@ impl Options {
     /// device, whose `$edgeHub` signs (`edge-runtime.md` §5.5).
     #[must_use]
     pub fn on_behalf(mut self, chain: AuthChain) -> Self {
-        self.token.resource = edge_hub_resource(&self.host_name, chain.actor());
+        if let Proof::Token { recipe, .. } = &mut self.proof {
+            recipe.resource = edge_hub_resource(&self.host_name, chain.actor());
+        }
         self.auth_chain = Some(chain);
         self.clean_session = true;
         self
@@ -171,8 +202,8 @@ pub enum ConnectionState {
     Connected,
     /// The hub refuses the identity; attempts go on, but an operator must act.
     Refused {
-        /// The hub's code.
-        code: ConnackCode,
+        /// The hub's own words.
+        refusal: Refusal,
         /// In words, with the next step.
         reason: Arc<str>,
     },
@@ -189,6 +220,7 @@ pub struct DeviceClient {
 #[derive(Debug)]
 struct Inner {
     topics: TopicSet,
+    transport: Transport,
     clock: Clock,
     twin_timeout: Duration,
     outgoing: mpsc::Sender<Outgoing>,
@@ -211,11 +243,30 @@ impl Drop for Inner {
 /// A message on its way.
 #[derive(Debug)]
 struct Outgoing {
-    topic: Topic,
-    payload: Bytes,
+    packet: Packet,
     done: oneshot::Sender<Result<(), SendError>>,
     /// Its share of [`Queues::bytes_max`].
     _share: OwnedSemaphorePermit,
+}
+
+/// A message as it goes over the wire.
+#[derive(Debug)]
+enum Packet {
+    Mqtt {
+        topic: Topic,
+        payload: Bytes,
+    },
+    /// The encoded message.
+    Amqp(Bytes),
+}
+
+impl Packet {
+    fn size_bytes(&self) -> usize {
+        match self {
+            Self::Mqtt { topic, payload } => topic.as_bytes().len() + payload.len(),
+            Self::Amqp(bytes) => bytes.len(),
+        }
+    }
 }
 
 /// Resolves when the hub has acknowledged the message. Dropping it changes nothing about the
@@ -246,6 +297,7 @@ impl DeviceClient {
         let bytes_max = queues.bytes_max.clamp(1, BYTES_MAX_LIMIT);
         let inner = Inner {
             topics: TopicSet::new(options.identity.clone()),
+            transport: options.transport,
             clock: clock.clone(),
             twin_timeout: options.twin_timeout,
             outgoing,
@@ -280,15 +332,23 @@ impl DeviceClient {
         if bytes > limits::TELEMETRY_BYTES_MAX {
             return Err(SendError::TooLarge { bytes, max: limits::TELEMETRY_BYTES_MAX });
         }
-        let topic = Topic::new(self.inner.topics.telemetry(&message)).map_err(SendError::Topic)?;
-        let cost = u32::try_from(topic.as_bytes().len() + message.body.len()).unwrap_or(u32::MAX);
+        let packet = self.packet(message)?;
+        let cost = u32::try_from(packet.size_bytes()).unwrap_or(u32::MAX);
         let share = cost.min(self.inner.bytes_max);
         let share = self.inner.bytes.clone().acquire_many_owned(share).await;
         let share = share.map_err(|_| SendError::Closed)?;
         let (done, handle) = oneshot::channel();
-        let outgoing = Outgoing { topic, payload: message.body, done, _share: share };
+        let outgoing = Outgoing { packet, done, _share: share };
         self.inner.outgoing.send(outgoing).await.map_err(|_| SendError::Closed)?;
         Ok(SendHandle { done: handle })
+    }
+
+    fn packet(&self, message: Message) -> Result<Packet, SendError> {
+        if self.inner.transport.is_amqp() {
+            return amqp::encode(&message).map(Packet::Amqp);
+        }
+        let topic = Topic::new(self.inner.topics.telemetry(&message)).map_err(SendError::Topic)?;
+        Ok(Packet::Mqtt { topic, payload: message.body })
     }
 
     /// Reads the twin.

@@ -13,7 +13,9 @@ use host::tls::{ClientStream, ClientTls, TlsError};
 
 /// Port of MQTT over TLS (`device-protocol.md` §1).
 pub const MQTT_PORT: u16 = 8883;
-/// Port of HTTPS.
+/// Port of AMQP over TLS.
+pub const AMQP_PORT: u16 = 5671;
+/// Port of HTTPS and WebSockets.
 pub const HTTPS_PORT: u16 = 443;
 
 /// A server to dial.
@@ -71,6 +73,14 @@ impl Dial {
         tls.connect(stream, &self.host)
             .await
             .map_err(|source| DialError::Tls { dial: self.clone(), source })
+    }
+
+    /// Name and port as a URL holds them: without the port where it is that of HTTPS.
+    pub(crate) fn authority(&self) -> String {
+        match self.port {
+            HTTPS_PORT => self.host.clone(),
+            port => format!("{}:{port}", self.host),
+        }
     }
 
     fn target(&self) -> &str {

@@ -1,4 +1,4 @@
-//! Module identities at a hub, kept by the device with its own key.
+//! Module identities at a hub, kept by the device with its own key or certificate.
 //!
 //! What identityd does (`edge-runtime.md` §2.5): tokens of 30 s for the lower-cased resource of
 //! the device, an API version of its own, and creating a module is two PUTs, because its keys are
@@ -20,7 +20,7 @@ use model::{DeviceId, GenerationId, IdentityId, ModuleId};
 
 use crate::dial::Dial;
 use crate::rest::{Rest, if_match};
-use crate::signer::{Signer, TokenRecipe};
+use crate::signer::{Proof, Signer, TokenRecipe};
 
 pub use crate::rest::RestError;
 
@@ -33,13 +33,14 @@ pub struct DeviceRegistryClient {
 
 impl DeviceRegistryClient {
     /// A client for `device` at the hub named `host_name`, dialling `dial` (the hub or a parent
-    /// edge hub); `signer` has the device's key.
+    /// edge hub). `signer` has the device's key; without one the certificate that `tls` carries is
+    /// the proof.
     pub fn new(
         host_name: &str,
         dial: Dial,
         tls: ClientTls,
         device: DeviceId,
-        signer: Arc<dyn Signer>,
+        signer: Option<Arc<dyn Signer>>,
         clock: Clock,
     ) -> Self {
         let resource = identity_resource(host_name, &IdentityId::device(device.clone()));
@@ -50,7 +51,11 @@ impl DeviceRegistryClient {
             lifetime: TOKEN_LIFETIME,
         };
         let client = dial.https(tls);
-        Self { rest: Rest::new(dial, client, signer, token, clock), device }
+        let proof = match signer {
+            Some(signer) => Proof::Token { signer, recipe: token },
+            None => Proof::Certificate,
+        };
+        Self { rest: Rest::new(dial, client, proof, clock), device }
     }
 
     /// All modules of the device.

@@ -1,6 +1,5 @@
 //! What all REST clients here share: a call with a token, and its errors in words.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use host::clock::Clock;
@@ -10,7 +9,7 @@ use iot_proto::status::{ERROR_CODE_HEADER, ErrorAnswer};
 use serde::de::DeserializeOwned;
 
 use crate::dial::{Dial, DialError};
-use crate::signer::{SignError, Signer, TokenRecipe};
+use crate::signer::{Proof, SignError};
 
 /// Why a REST call has no result.
 #[derive(Debug, thiserror::Error)]
@@ -95,25 +94,18 @@ fn tracking_text(tracking_id: Option<&str>) -> String {
     tracking_id.map(|id| format!(" (tracking id {id})")).unwrap_or_default()
 }
 
-/// One server and whoever signs for us there.
+/// One server and how we prove ourselves there.
 #[derive(Debug, Clone)]
 pub(crate) struct Rest {
     dial: Dial,
     client: Client,
-    signer: Arc<dyn Signer>,
-    token: TokenRecipe,
+    proof: Proof,
     clock: Clock,
 }
 
 impl Rest {
-    pub(crate) fn new(
-        dial: Dial,
-        client: Client,
-        signer: Arc<dyn Signer>,
-        token: TokenRecipe,
-        clock: Clock,
-    ) -> Self {
-        Self { dial, client, signer, token, clock }
+    pub(crate) fn new(dial: Dial, client: Client, proof: Proof, clock: Clock) -> Self {
+        Self { dial, client, proof, clock }
     }
 
     /// Sends a request that must succeed.
@@ -171,9 +163,12 @@ impl Rest {
     }
 
     async fn authorized(&self, request: Request) -> Result<Request, RestError> {
-        let token = self.token.token(&*self.signer, &self.clock).await;
+        let token = self.proof.token(&self.clock).await;
         let token = token.map_err(|source| RestError::Sign { dial: self.dial.clone(), source })?;
-        Ok(request.header("authorization", token))
+        Ok(match token {
+            Some(token) => request.header("authorization", token),
+            None => request,
+        })
     }
 
     fn refused(

@@ -19,7 +19,7 @@ use model::{DeviceId, IdentityId};
 use crate::device::edge_hub_resource;
 use crate::dial::Dial;
 use crate::rest::Rest;
-use crate::signer::{Signer, TokenRecipe};
+use crate::signer::{Proof, Signer, TokenRecipe};
 
 pub use crate::rest::RestError;
 
@@ -56,7 +56,8 @@ impl ScopeClient {
             lifetime: TOKEN_LIFETIME,
         };
         let client = dial.https(tls);
-        Self { rest: Rest::new(dial, client, signer, token, clock), edge }
+        let proof = Proof::Token { signer, recipe: token };
+        Self { rest: Rest::new(dial, client, proof, clock), edge }
     }
 
     /// All identities in the scope that the chain's target names; the edge device's own chain is

@@ -25,7 +25,7 @@ use model::{DeviceId, Fault, IdentityId, ModuleId};
 
 use crate::dial::Dial;
 use crate::rest::{Rest, if_match};
-use crate::signer::{KeySigner, SignError, TokenRecipe};
+use crate::signer::{KeySigner, Proof, SignError, TokenRecipe};
 
 pub use crate::rest::RestError;
 
@@ -59,7 +59,8 @@ impl HubClient {
             key_name: Some(connection_string.policy.clone()),
             lifetime: TOKEN_LIFETIME,
         };
-        Ok(Self { rest: Rest::new(dial, client, Arc::new(signer), token, clock) })
+        let proof = Proof::Token { signer: Arc::new(signer), recipe: token };
+        Ok(Self { rest: Rest::new(dial, client, proof, clock) })
     }
 }
 

@@ -5,6 +5,7 @@
 //! `iot_proto::sas`. Spec: `device-protocol.md` §2.1, `edge-runtime.md` §2.2.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -116,6 +117,38 @@ impl TokenRecipe {
         let request = TokenRequest::new(&self.resource, expires);
         let signature = signer.sign(request.string_to_sign().as_bytes()).await?;
         Ok(request.finish(&signature, self.key_name.as_deref()))
+    }
+}
+
+/// How an identity proves itself.
+#[derive(Debug, Clone)]
+pub enum Proof {
+    /// By tokens.
+    Token {
+        /// Who signs them.
+        signer: Arc<dyn Signer>,
+        /// What they say.
+        recipe: TokenRecipe,
+    },
+    /// By the certificate that the TLS settings carry; no token is sent.
+    Certificate,
+}
+
+impl Proof {
+    /// A token that holds from now on; none where the certificate is the proof.
+    pub async fn token(&self, clock: &Clock) -> Result<Option<String>, SignError> {
+        match self {
+            Self::Token { signer, recipe } => recipe.token(&**signer, clock).await.map(Some),
+            Self::Certificate => Ok(None),
+        }
+    }
+
+    /// How long a token holds; none where there is none.
+    pub fn lifetime(&self) -> Option<Duration> {
+        match self {
+            Self::Token { recipe, .. } => Some(recipe.lifetime),
+            Self::Certificate => None,
+        }
     }
 }
 

@@ -115,7 +115,7 @@ pub(crate) fn registry(
         dial,
         hub_tls(trusted)?,
         facts.device.clone(),
-        Arc::new(signer),
+        Some(Arc::new(signer)),
         clock.clone(),
     ))
 }

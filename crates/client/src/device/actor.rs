@@ -4,25 +4,20 @@
 //! subscriptions and twin requests and lets itself be closed.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use host::clock::Clock;
-use iot_proto::topic::{Subscription, TopicSet};
-use mqtt::PacketId;
-use mqtt::client::Event;
-use mqtt::packet::Connack;
+use iot_proto::topic::Subscription;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::backoff::Backoff;
 use super::error::{ConnectError, TwinError};
-use super::events::ClientEvent;
-use super::link::Moved;
-use super::open::open;
-use super::session::{Session, reason};
+use super::events::{ClientEvent, Outcome};
+use super::session::{Event, Handles, Moved, Session, Ticket, open};
 use super::{ConnectionState, Options, Outgoing};
 
 /// An order to the task.
@@ -30,8 +25,8 @@ use super::{ConnectionState, Options, Outgoing};
 pub(super) enum Control {
     Subscribe(Subscription),
     Twin(TwinRequest),
-    Settle { epoch: u64, packet_id: PacketId },
-    MethodReply { epoch: u64, rid: String, status: i32, payload: Bytes },
+    Settle { epoch: u64, ticket: Ticket, outcome: Outcome },
+    MethodReply { epoch: u64, call: String, status: i32, payload: Bytes },
     Close,
 }
 
@@ -63,7 +58,6 @@ pub(super) struct Ends {
 
 pub(super) struct Actor {
     ends: Ends,
-    topics: TopicSet,
     wanted: BTreeSet<Subscription>,
     /// What the hub's session has of them.
     granted: BTreeSet<Subscription>,
@@ -98,7 +92,6 @@ enum Happened {
 impl Actor {
     pub(super) fn new(ends: Ends) -> Self {
         Self {
-            topics: TopicSet::new(ends.options.identity.clone()),
             wanted: ends.options.subscriptions.iter().copied().collect(),
             granted: BTreeSet::new(),
             resend: VecDeque::new(),
@@ -128,12 +121,11 @@ impl Actor {
         let open = Box::pin(open(self.ends.options.clone(), self.ends.clock.clone()));
         let error = match self.meanwhile(open).await? {
             Err(error) => error,
-            Ok((link, connack, renew_at)) => {
+            Ok(mut session) => {
                 self.epoch += 1;
-                let now = self.ends.clock.now();
-                let mut session = Session::new(link, self.epoch, now, renew_at);
-                let end = self.drive(&mut session, connack).await;
-                let lived = self.ends.clock.now() - session.since;
+                let since = self.ends.clock.now();
+                let end = self.drive(&mut *session).await;
+                let lived = self.ends.clock.now() - since;
                 self.take_back(session, matches!(end, End::Closed | End::Renewal)).await;
                 match end {
                     End::Closed => return Err(Closed),
@@ -182,22 +174,21 @@ impl Actor {
     }
 
     /// Keeps what the connection did not finish, and lets it go.
-    async fn take_back(&mut self, session: Session, graceful: bool) {
-        let (link, unacknowledged) = session.finish();
-        for outgoing in unacknowledged.rev() {
+    async fn take_back(&mut self, mut session: Box<dyn Session>, graceful: bool) {
+        for outgoing in session.finish().into_iter().rev() {
             self.resend.push_front(outgoing);
         }
         if graceful {
-            link.goodbye(GOODBYE_LIMIT).await;
+            session.goodbye(GOODBYE_LIMIT).await;
         }
     }
 
     /// Tells of a lost connection or failed attempt, once until that changes.
     async fn tell_loss(&mut self, error: &ConnectError) -> Result<(), Closed> {
-        let reason = reason(error);
+        let reason: Arc<str> = crate::dial::chain(error).into();
         let refusal = error.permanent_refusal();
-        self.ends.state.send_replace(match refusal {
-            Some(code) => ConnectionState::Refused { code, reason: reason.clone() },
+        self.ends.state.send_replace(match refusal.cloned() {
+            Some(refusal) => ConnectionState::Refused { refusal, reason: reason.clone() },
             None => ConnectionState::Connecting { reason: Some(reason.clone()) },
         });
         let permanent = refusal.is_some();
@@ -222,21 +213,21 @@ impl Actor {
 /// One connection.
 impl Actor {
     /// Stays connected until it is over.
-    async fn drive(&mut self, session: &mut Session, connack: Connack) -> End {
+    async fn drive(&mut self, session: &mut dyn Session) -> End {
         let identity = &self.ends.options.identity;
-        tracing::debug!(%identity, session_present = connack.session_present, "connected");
+        let session_present = session.is_resumed();
+        tracing::debug!(%identity, session_present, "connected");
         self.told_loss = None;
         self.ends.state.send_replace(ConnectionState::Connected);
-        let connected = ClientEvent::Connected { session_present: connack.session_present };
-        if self.tell(connected).await.is_err() {
+        if self.tell(ClientEvent::Connected { session_present }).await.is_err() {
             return End::Closed;
         }
         // Hubs keep the subscriptions of a session; one from before this process may lack some.
-        if !connack.session_present || self.epoch == 1 {
+        if !session_present || self.epoch == 1 {
             self.granted.clear();
         }
         let missing: Vec<Subscription> = self.wanted.difference(&self.granted).copied().collect();
-        session.subscribe(&missing, &self.topics);
+        session.subscribe(&missing);
         loop {
             match self.turn(session).await {
                 Ok(None) => {}
@@ -250,27 +241,29 @@ impl Actor {
     }
 
     /// Does what can be done at once, then waits for one thing to happen.
-    async fn turn(&mut self, session: &mut Session) -> io::Result<Option<End>> {
+    async fn turn(&mut self, session: &mut dyn Session) -> io::Result<Option<End>> {
         let held = match self.take_events(session) {
             Ok(held) => held,
-            Err(error) => return Ok(Some(End::Lost(error))),
+            Err(end) => return Ok(Some(end)),
         };
         self.ask_twins(session);
         self.fill(session);
-        let now = self.ends.clock.now();
-        if session.draining_until.is_some_and(|until| session.is_quiet() || until <= now) {
-            return Ok(Some(End::Renewal));
-        }
-        let renewal = session.draining_until.unwrap_or(session.renew_at);
-        let deadline = session.link.deadline().map_or(renewal, |at| at.min(renewal));
-        let has_room = session.has_room(&self.ends.options);
+        let deadline = session.deadline();
+        let clock = self.ends.clock.clone();
+        let timeout = async move {
+            match deadline {
+                Some(at) => clock.sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        let has_room = session.has_room();
         let happened = tokio::select! {
             biased;
             order = self.ends.control.recv() => Happened::Order(order),
             Some(outgoing) = self.ends.outgoing.recv(), if has_room => Happened::Send(outgoing),
             _ = self.ends.events.reserve(), if held => Happened::Nothing,
-            moved = session.link.exchange() => Happened::Moved(moved?),
-            () = self.ends.clock.sleep_until(deadline) => Happened::Timeout,
+            moved = poll_fn(|cx| session.poll_exchange(cx)) => Happened::Moved(moved?),
+            () = timeout => Happened::Timeout,
         };
         match happened {
             Happened::Order(order) => return Ok(self.obey(session, order)),
@@ -284,50 +277,34 @@ impl Actor {
                 return Ok(Some(End::Lost(ConnectError::Closed { dial })));
             }
             Happened::Moved(_) | Happened::Nothing => {}
-            Happened::Timeout => {
-                let now = self.ends.clock.now();
-                if now >= session.renew_at && session.draining_until.is_none() {
-                    session.draining_until = Some(now + RENEWAL_DRAIN);
-                }
-                session.link.handle_timeout();
-            }
+            Happened::Timeout => session.handle_timeout(),
         }
         Ok(None)
     }
 
-    /// Takes the machine's events. True when some are left because the reader is behind.
-    fn take_events(&mut self, session: &mut Session) -> Result<bool, ConnectError> {
+    /// Takes the connection's events. True when some are left because the reader is behind.
+    fn take_events(&mut self, session: &mut dyn Session) -> Result<bool, End> {
         let Some(control) = self.ends.control_sender.upgrade() else { return Ok(false) };
+        let handles = Handles { control, epoch: self.epoch };
         loop {
             // Nobody else sends, so room that is there stays there.
             if self.ends.events.capacity() == 0 && !self.ends.events.is_closed() {
                 return Ok(true);
             }
-            let Some(event) = session.link.poll_event() else { return Ok(false) };
-            let dial = || self.ends.options.dial.clone();
+            let Some(event) = session.poll_event(&handles) else { return Ok(false) };
             match event {
-                Event::Publish(publish) => {
-                    if let Some(event) = session.received(&publish, &self.topics, &control) {
-                        // Fails only when nobody listens.
-                        let _ = self.ends.events.try_send(event);
-                    }
-                }
-                Event::Puback(packet_id) => session.acknowledged(packet_id),
-                Event::Suback(suback) => self.granted.extend(session.subscribed(&suback)),
-                Event::Unsuback(_) | Event::Connack(_) => {}
-                Event::Violation(source) => {
-                    return Err(ConnectError::Violation { dial: dial(), source });
-                }
-                Event::TimedOut(source) => {
-                    return Err(ConnectError::Silent { dial: dial(), source });
-                }
+                // Fails only when nobody listens.
+                Event::Tell(event) => drop(self.ends.events.try_send(event)),
+                Event::Granted(kinds) => self.granted.extend(kinds),
+                Event::Renewal => return Err(End::Renewal),
+                Event::Lost(error) => return Err(End::Lost(error)),
             }
         }
     }
 
     /// Sends twin requests that wait. Answers need their subscription on hubs other than ours.
-    fn ask_twins(&mut self, session: &mut Session) {
-        if session.draining_until.is_some() {
+    fn ask_twins(&mut self, session: &mut dyn Session) {
+        if !session.takes_requests() {
             return;
         }
         while let Some(request) = self.twins.pop_front() {
@@ -335,7 +312,7 @@ impl Actor {
                 continue;
             }
             if self.wanted.insert(Subscription::TwinResponses) {
-                session.subscribe(&[Subscription::TwinResponses], &self.topics);
+                session.subscribe(&[Subscription::TwinResponses]);
             }
             if let Err(request) = session.ask_twin(request) {
                 self.twins.push_front(request);
@@ -346,8 +323,8 @@ impl Actor {
 
     /// Sends messages for as long as there are some and there is room: first those again that a
     /// lost connection left.
-    fn fill(&mut self, session: &mut Session) {
-        while session.has_room(&self.ends.options) {
+    fn fill(&mut self, session: &mut dyn Session) {
+        while session.has_room() {
             let next = self.resend.pop_front().or_else(|| self.ends.outgoing.try_recv().ok());
             let Some(outgoing) = next else { return };
             if let Err(outgoing) = session.publish(outgoing) {
@@ -357,21 +334,19 @@ impl Actor {
         }
     }
 
-    fn obey(&mut self, session: &mut Session, order: Option<Control>) -> Option<End> {
+    fn obey(&mut self, session: &mut dyn Session, order: Option<Control>) -> Option<End> {
         match order {
             None | Some(Control::Close) => return Some(End::Closed),
             Some(Control::Subscribe(kind)) => {
                 if self.wanted.insert(kind) {
-                    session.subscribe(&[kind], &self.topics);
+                    session.subscribe(&[kind]);
                 }
             }
-            Some(Control::Settle { epoch, packet_id }) if epoch == session.epoch => {
-                session.settle(packet_id);
+            Some(Control::Settle { epoch, ticket, outcome }) if epoch == self.epoch => {
+                session.settle(ticket, outcome);
             }
-            Some(Control::MethodReply { epoch, rid, status, payload })
-                if epoch == session.epoch =>
-            {
-                session.answer_method(&rid, status, &payload);
+            Some(Control::MethodReply { epoch, call, status, payload }) if epoch == self.epoch => {
+                session.answer_method(&call, status, payload);
             }
             Some(order) => self.note(order),
         }
@@ -383,8 +358,6 @@ fn random() -> u32 {
     u32::from_le_bytes(host::entropy::bytes())
 }
 
-/// How long a renewal waits for acknowledgements; what is late is sent again.
-const RENEWAL_DRAIN: Duration = Duration::from_secs(10);
 /// How long the last bytes may take; a program that ends must not hang here.
 const GOODBYE_LIMIT: Duration = Duration::from_millis(500);
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use host::ws::WsError;
 use mqtt::client::{Timeout, Violation};
 use mqtt::packet::ConnackCode;
 
@@ -19,6 +20,14 @@ pub enum ConnectError {
     /// Not reachable or not trusted.
     #[error(transparent)]
     Dial(Box<DialError>),
+    /// No WebSocket there.
+    #[error("{dial} does not open a WebSocket; check that its HTTPS port serves devices")]
+    WebSocket {
+        /// What was dialled.
+        dial: Dial,
+        /// Why not.
+        source: Box<WsError>,
+    },
     /// Nothing happened for too long.
     #[error("{dial} did not finish connecting within {limit:?}")]
     Deadline {
@@ -28,14 +37,14 @@ pub enum ConnectError {
         limit: Duration,
     },
     /// The server said no.
-    #[error("{}", refusal(dial, identity, *code))]
+    #[error("{dial} refused {identity} ({refusal}); {}", refusal.next_step())]
     Refused {
         /// What was dialled.
         dial: Dial,
         /// As whom.
         identity: String,
         /// What it said.
-        code: ConnackCode,
+        refusal: Refusal,
     },
     /// The CONNECT cannot be written: some id or name is too long.
     #[error("cannot ask {dial} to connect")]
@@ -52,6 +61,22 @@ pub enum ConnectError {
         dial: Dial,
         /// How.
         source: Violation,
+    },
+    /// The server broke the protocol.
+    #[error("{dial} does not keep to AMQP 1.0: {what}")]
+    AmqpViolation {
+        /// What was dialled.
+        dial: Dial,
+        /// How.
+        what: String,
+    },
+    /// The server fell silent.
+    #[error("{dial} fell silent")]
+    AmqpSilent {
+        /// What was dialled.
+        dial: Dial,
+        /// When.
+        source: amqp::connection::Timeout,
     },
     /// The server fell silent.
     #[error("{dial} fell silent")]
@@ -78,29 +103,74 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
-    /// The code, when the server refused for good: only an operator can change that.
-    pub fn permanent_refusal(&self) -> Option<ConnackCode> {
+    /// What the server said, when it refused for good: only an operator can change that.
+    pub fn permanent_refusal(&self) -> Option<&Refusal> {
         match self {
-            Self::Refused { code: ConnackCode::ServerUnavailable, .. } => None,
-            Self::Refused { code, .. } => Some(*code),
+            Self::Refused { refusal, .. } if refusal.is_permanent() => Some(refusal),
             _ => None,
         }
     }
 }
 
-/// A refusal in words, with what to do about it (`device-protocol.md` §3.2).
-fn refusal(dial: &Dial, identity: &str, code: ConnackCode) -> String {
-    let why = match code {
-        ConnackCode::NotAuthorized | ConnackCode::BadCredentials => {
-            "check that it is registered and enabled there, that the key is its own, and the clocks"
-        }
-        ConnackCode::IdentifierRejected => "its id and user name do not fit together",
-        ConnackCode::UnacceptableProtocol => "it does not take MQTT 3.1.1",
-        ConnackCode::ServerUnavailable => "it is busy or starting; the next attempt follows",
-        ConnackCode::Accepted => "it accepted",
-    };
-    format!("{dial} refused {identity} (CONNACK {}); {why}", code as u8)
+/// A server's refusal, in its own words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// MQTT's.
+    #[error("CONNACK {}", *.0 as u8)]
+    Connack(ConnackCode),
+    /// Of the token, over AMQP.
+    #[error("token status {status}: {description}")]
+    Token {
+        /// An HTTP status.
+        status: i64,
+        /// In words.
+        description: String,
+    },
+    /// Of the credentials, over AMQP.
+    #[error("SASL {0:?}")]
+    Sasl(amqp::sasl::Outcome),
+    /// Of the connection, of a link or of a message, over AMQP.
+    #[error("{condition}: {description}")]
+    Condition {
+        /// AMQP's name of it.
+        condition: String,
+        /// In words.
+        description: String,
+    },
 }
+
+impl Refusal {
+    /// Whether another attempt would be refused too (`device-protocol.md` §3.2, §4.9).
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Connack(code) => *code != ConnackCode::ServerUnavailable,
+            Self::Token { status, .. } => (400..500).contains(status) && *status != TOO_MANY,
+            Self::Sasl(outcome) => *outcome == amqp::sasl::Outcome::Auth,
+            Self::Condition { condition, .. } => PERMANENT.contains(&&**condition),
+        }
+    }
+
+    /// What to do about it.
+    fn next_step(&self) -> &'static str {
+        match self {
+            Self::Connack(ConnackCode::IdentifierRejected) => {
+                "its id and user name do not fit together"
+            }
+            Self::Connack(ConnackCode::UnacceptableProtocol) => "it does not take MQTT 3.1.1",
+            Self::Connack(ConnackCode::Accepted) => "it accepted",
+            refusal if refusal.is_permanent() => {
+                "check that it is registered and enabled there, that the key is its own, and the clocks"
+            }
+            _ => "it is busy or starting; the next attempt follows",
+        }
+    }
+}
+
+/// The conditions after which SDKs do not try again (`device-protocol.md` §4.9).
+const PERMANENT: [&str; 3] = ["amqp:unauthorized-access", "amqp:not-found", "amqp:not-allowed"];
+/// HTTP's status for throttling.
+const TOO_MANY: i64 = 429;
 
 /// Why a message was not delivered, or not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -117,6 +187,15 @@ pub enum SendError {
     /// Its properties do not fit in a topic.
     #[error("message properties cannot be sent")]
     Topic(#[source] mqtt::topic::TopicError),
+    /// It has more properties than a hub takes.
+    #[error("message has more than {max} properties")]
+    TooManyProperties {
+        /// What a hub takes.
+        max: usize,
+    },
+    /// The server refused it for good.
+    #[error("server refused the message: {0}")]
+    Refused(String),
     /// It does not fit in a packet.
     #[error("message cannot be sent")]
     Encode(#[source] mqtt::EncodeError),

@@ -7,12 +7,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use iot_proto::amqp::message::ReceivedFacts;
 use model::message::Message;
 use model::twin::Object;
-use mqtt::PacketId;
 use tokio::sync::mpsc;
 
 use super::actor::Control;
+use super::session::Ticket;
 
 /// The events of a client, in the order of their coming.
 ///
@@ -36,9 +37,10 @@ impl Events {
 #[non_exhaustive]
 pub enum ClientEvent {
     /// There is a connection. Desired patches and methods of the time before are lost: whoever
-    /// needs the twin reads it again. Also comes after a renewal, without [`Self::Disconnected`].
+    /// needs the twin reads it again. Over MQTT it also comes after a renewal of the token,
+    /// without [`Self::Disconnected`].
     Connected {
-        /// Whether the hub kept the session.
+        /// Whether the hub kept the session; never over AMQP.
         session_present: bool,
     },
     /// There is no connection; the next attempt follows by itself.
@@ -73,6 +75,8 @@ pub enum ClientEvent {
 pub struct Delivery {
     /// The message.
     pub message: Message,
+    /// What the hub says about it.
+    pub facts: ReceivedFacts,
     pub(super) settle: Settle,
 }
 
@@ -80,6 +84,16 @@ impl Delivery {
     /// Takes the message for good: the hub is told.
     pub fn complete(self) {
         self.settle.complete();
+    }
+
+    /// Gives the message back: see [`Settle::abandon`].
+    pub fn abandon(self) {
+        self.settle.abandon();
+    }
+
+    /// Refuses the message: see [`Settle::reject`].
+    pub fn reject(self) {
+        self.settle.reject();
     }
 
     /// The message and, apart from it, what settles it.
@@ -93,23 +107,47 @@ impl Delivery {
 pub struct Settle {
     pub(super) control: mpsc::UnboundedSender<Control>,
     pub(super) epoch: u64,
-    /// None for a message of QoS 0, which needs no settling.
-    pub(super) packet_id: Option<PacketId>,
+    /// None for a message that needs no settling (QoS 0).
+    pub(super) ticket: Option<Ticket>,
+}
+
+/// How a message is settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Complete,
+    Abandon,
+    Reject,
 }
 
 impl Settle {
     /// Takes the message for good: the hub is told.
     pub fn complete(self) {
-        if let Some(packet_id) = self.packet_id {
+        self.settle(Outcome::Complete);
+    }
+
+    /// Gives the message back, to be delivered again. MQTT cannot say so: there it comes again
+    /// when its lock at the hub runs out, or after a reconnect.
+    pub fn abandon(self) {
+        self.settle(Outcome::Abandon);
+    }
+
+    /// Refuses the message: it shall not be delivered again. MQTT cannot say so: there it is
+    /// completed, because it must not come for ever.
+    pub fn reject(self) {
+        self.settle(Outcome::Reject);
+    }
+
+    fn settle(self, outcome: Outcome) {
+        if let Some(ticket) = self.ticket {
             // A closed client has nobody to tell; the hub delivers again.
-            let _ = self.control.send(Control::Settle { epoch: self.epoch, packet_id });
+            let _ = self.control.send(Control::Settle { epoch: self.epoch, ticket, outcome });
         }
     }
 }
 
 impl fmt::Debug for Settle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settle").field("packet_id", &self.packet_id).finish_non_exhaustive()
+        f.debug_struct("Settle").field("ticket", &self.ticket).finish_non_exhaustive()
     }
 }
 
@@ -147,7 +185,7 @@ impl MethodCall {
 pub struct MethodReply {
     pub(super) control: mpsc::UnboundedSender<Control>,
     pub(super) epoch: u64,
-    pub(super) rid: Option<String>,
+    pub(super) call: Option<String>,
 }
 
 impl MethodReply {
@@ -157,10 +195,10 @@ impl MethodReply {
     }
 
     fn answer(&mut self, status: i32, payload: Bytes) {
-        if let Some(rid) = self.rid.take() {
+        if let Some(call) = self.call.take() {
+            let reply = Control::MethodReply { epoch: self.epoch, call, status, payload };
             // A closed client has nobody to answer; the caller's time runs out.
-            let _ =
-                self.control.send(Control::MethodReply { epoch: self.epoch, rid, status, payload });
+            let _ = self.control.send(reply);
         }
     }
 }
@@ -173,7 +211,7 @@ impl Drop for MethodReply {
 
 impl fmt::Debug for MethodReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MethodReply").field("rid", &self.rid).finish_non_exhaustive()
+        f.debug_struct("MethodReply").field("call", &self.call).finish_non_exhaustive()
     }
 }
 

@@ -1,4 +1,4 @@
-//! One TLS connection and the MQTT machine on it: bytes in both directions, nothing else.
+//! One connection and the protocol's machine on it: bytes in both directions, nothing else.
 
 use std::future::{Future as _, poll_fn};
 use std::io;
@@ -8,41 +8,52 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use host::clock::{Clock, Mono};
-use host::net::TcpStream;
-use host::tls::ClientStream;
-use mqtt::client::{ClientConnection, Event};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
 
-/// A connection on which CONNECT may be or was sent.
-///
-/// The stream is on the heap: it is large, and moving it would make every future on the way as
-/// large.
-pub(super) struct Link<S = Box<ClientStream<TcpStream>>> {
-    pub(super) machine: ClientConnection,
-    stream: S,
+use super::session::Moved;
+use super::transport::Stream;
+
+/// What the machines of all protocols have in common.
+pub(super) trait Machine {
+    /// What it tells.
+    type Event;
+
+    /// Takes what is complete off the front of `input`.
+    fn handle_input(&mut self, now: Duration, input: &mut BytesMut);
+    /// The next thing for the owner.
+    fn poll_event(&mut self) -> Option<Self::Event>;
+    /// When [`Self::handle_timeout`] is due.
+    fn poll_timeout(&self) -> Option<Duration>;
+    /// Time has passed.
+    fn handle_timeout(&mut self, now: Duration);
+    /// Whether to read from the peer.
+    fn wants_input(&self) -> bool;
+    /// Whether bytes that were left in the input can go on now.
+    fn wants_resume(&self) -> bool;
+    /// Bytes to write.
+    fn output(&mut self) -> &[u8];
+    /// Forgets the first `count` bytes of the output.
+    fn advance_output(&mut self, count: usize);
+    /// Says goodbye in the output.
+    fn close(&mut self, now: Duration);
+}
+
+/// A connection with its machine.
+pub(super) struct Link<M> {
+    pub(super) machine: M,
+    stream: Stream,
     input: BytesMut,
     unflushed: bool,
     clock: Clock,
 }
 
-/// What a look at the socket brought.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Moved {
-    /// Bytes went out; there is room again.
-    Written,
-    /// Bytes came in and went through the machine.
-    Read,
-    /// The peer has closed.
-    Ended,
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
-    pub(super) fn new(stream: S, machine: ClientConnection, clock: Clock) -> Self {
+impl<M: Machine> Link<M> {
+    pub(super) fn new(stream: Stream, machine: M, clock: Clock) -> Self {
         Self { machine, stream, input: BytesMut::new(), unflushed: false, clock }
     }
 
     /// The machine's next event, after letting it go on with bytes that it had left.
-    pub(super) fn poll_event(&mut self) -> Option<Event> {
+    pub(super) fn poll_event(&mut self) -> Option<M::Event> {
         if self.machine.wants_resume() {
             self.take_input();
         }
@@ -66,17 +77,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     /// Writes what there is to write and reads what there is to read; waits for either. Nothing
     /// is lost when this is dropped midway.
     pub(super) async fn exchange(&mut self) -> io::Result<Moved> {
-        let moved = poll_fn(|cx| self.poll_exchange(cx)).await?;
-        if moved == Moved::Read {
-            self.take_input();
-        }
-        Ok(moved)
+        poll_fn(|cx| self.poll_exchange(cx)).await
     }
 
-    fn poll_exchange(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Moved>> {
+    pub(super) fn poll_exchange(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Moved>> {
         let mut written = false;
-        while !self.machine.output().is_empty() {
-            match Pin::new(&mut self.stream).poll_write(cx, self.machine.output())? {
+        loop {
+            let output = self.machine.output();
+            if output.is_empty() {
+                break;
+            }
+            match Pin::new(&mut self.stream).poll_write(cx, output)? {
                 Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(count) => {
                     self.machine.advance_output(count);
@@ -96,7 +107,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             let read = pin!(self.stream.read_buf(&mut self.input));
             match read.poll(cx)? {
                 Poll::Ready(0) => return Poll::Ready(Ok(Moved::Ended)),
-                Poll::Ready(_) => return Poll::Ready(Ok(Moved::Read)),
+                Poll::Ready(_) => {
+                    self.take_input();
+                    return Poll::Ready(Ok(Moved::Read));
+                }
                 Poll::Pending => {}
             }
         }
@@ -114,12 +128,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
 
     /// Says goodbye and writes out what there still is, for at most `limit`.
     pub(super) async fn goodbye(mut self, limit: Duration) {
-        self.machine.disconnect();
+        self.machine.close(self.now());
         let clock = self.clock.clone();
         let farewell = async {
-            let mut rest = BytesMut::new();
-            self.machine.poll_transmit(&mut rest);
-            self.stream.write_all(&rest).await?;
+            self.stream.write_all(self.machine.output()).await?;
             self.stream.flush().await?;
             self.stream.shutdown().await
         };

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::device::{
-    ClientEvent, ConnectionState, Options, Queues, SendError, SendHandle, Subscription, TwinError,
+    ClientEvent, ConnectionState, Options, Queues, Refusal, SendError, SendHandle, Subscription,
+    TwinError,
 };
 use client::signer::KeySigner;
 use client::{DeviceClient, Dial, Events};
@@ -570,7 +571,7 @@ async fn a_refusal_is_told_and_tried_again() {
     assert!(refused.contains("CONNACK 5"));
     assert!(matches!(
         *client.state().borrow(),
-        ConnectionState::Refused { code: ConnackCode::NotAuthorized, .. }
+        ConnectionState::Refused { refusal: Refusal::Connack(ConnackCode::NotAuthorized), .. }
     ));
     until_asleep(&clock).await;
     clock.advance(Duration::from_secs(30));

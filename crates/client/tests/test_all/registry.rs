@@ -24,7 +24,7 @@ fn registry(
         server.dial(),
         server.tls(),
         "Edge1".parse().unwrap(),
-        signer,
+        Some(signer),
         clock.clone(),
     );
     (server, client)

@@ -116,6 +116,50 @@ pub fn module_input(input: &str, lock: Uuid, message: &Message) -> ::amqp::Messa
     out
 }
 
+/// What a hub says about a message that it delivers, besides its content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ReceivedFacts {
+    /// The message's number in its queue; none where the hub does not say.
+    pub sequence: Option<u64>,
+    /// When it was enqueued.
+    pub enqueued: Option<Timestamp>,
+    /// How often it was delivered before.
+    pub delivery_count: u32,
+}
+
+/// Reads a message that a hub delivered: the inverse of [`cloud_to_device`] and [`module_input`].
+pub fn from_hub(
+    mut message: ::amqp::Message,
+) -> Result<(Message, ReceivedFacts), MessageError> {
+    let annotations = std::mem::take(&mut message.message_annotations);
+    let number = |key| annotations.get(key).and_then(Value::as_i64);
+    let facts = ReceivedFacts {
+        sequence: match annotations.get(SEQUENCE_NUMBER) {
+            Some(Value::Ulong(number)) => Some(*number),
+            other => other.and_then(Value::as_i64).and_then(|number| u64::try_from(number).ok()),
+        },
+        enqueued: match annotations.get(ENQUEUED_TIME) {
+            Some(Value::Timestamp(milliseconds)) => Timestamp::from_millisecond(*milliseconds).ok(),
+            _ => None,
+        },
+        delivery_count: number(DELIVERY_COUNT).and_then(|n| u32::try_from(n).ok()).unwrap_or(0),
+    };
+    let mut read = from_device(message)?;
+    for (property, name) in SENDER {
+        // Java's copy among the application properties is none of the sender's.
+        read.properties.retain(|(known, _)| known != name);
+        if let Some(value) = annotations.get(name).and_then(Value::as_text) {
+            read.system.push((property, value.to_owned()));
+        }
+    }
+    Ok((read, facts))
+}
+
+/// The input that a message is for.
+pub fn input_name(message: &::amqp::Message) -> Option<String> {
+    message.message_annotations.get(INPUT_NAME).and_then(Value::as_text).map(str::to_owned)
+}
+
 /// The delivery tag of a message with a lock: C# makes its lock token from it and throws on any
 /// other length or order (dp §4.5).
 pub fn lock_tag(lock: Uuid) -> Bytes {

@@ -169,3 +169,25 @@ fn an_input_message_names_its_sender_twice() {
     }
     assert_eq!(sent.message_annotations.get("x-opt-input-name"), Some(&"in1".into()));
 }
+
+#[test]
+fn what_a_hub_delivers_reads_back() {
+    use SystemProperty as P;
+    let message = Message::from_body("x")
+        .with_system(P::MessageId, "m")
+        .with_system(P::ConnectionDeviceId, "edge1")
+        .with_system(P::ConnectionModuleId, "sensor");
+    let sent = module_input("in1", Uuid::nil(), &message);
+    assert_eq!(input_name(&sent).as_deref(), Some("in1"));
+    let (read, facts) = from_hub(sent).unwrap();
+    assert_eq!((read, facts), (message, ReceivedFacts::default()));
+    let mut message = Message::from_body("x").with_system(P::Ack, "full");
+    message.set_property("a", "b");
+    let enqueued = "2026-01-01T00:00:00Z".parse().unwrap();
+    let facts = DeliveryFacts { lock: Uuid::nil(), sequence: 3, enqueued, delivery_count: 2 };
+    let (read, facts) = from_hub(cloud_to_device(&"d".parse().unwrap(), &message, facts)).unwrap();
+    assert_eq!(read.system(P::To), Some("/devices/d/messages/devicebound"));
+    assert_eq!((read.system(P::Ack), read.property("a")), (Some("full"), Some("b")));
+    let expected = ReceivedFacts { sequence: Some(3), enqueued: Some(enqueued), delivery_count: 2 };
+    assert_eq!(facts, expected);
+}
