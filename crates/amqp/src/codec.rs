@@ -13,7 +13,7 @@ mod fields;
 pub(crate) mod format;
 mod reader;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub(crate) mod writer;
 
 use bytes::{Bytes, BytesMut};
