@@ -2,6 +2,7 @@
 //! template (`*.toml` beside this file): it is what `--print-settings` shows, and
 //! `docs/reference/settings.md` is generated from it.
 
+pub(crate) mod cloud_to_device;
 pub(crate) mod hub;
 
 use std::path::{Path, PathBuf};

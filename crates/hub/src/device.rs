@@ -14,6 +14,8 @@ use store::twins::{Mutation, TwinWrite};
 use crate::{Hub, fault};
 use link::Link;
 
+pub(crate) use cloud_to_device::stored_settlement;
+
 impl DeviceBackend for Hub {
     type Link = Link;
 

@@ -10,6 +10,7 @@ mod registry;
 mod routing;
 mod service;
 mod sessions;
+mod settings;
 
 pub mod policies;
 
@@ -26,6 +27,8 @@ use store::{StoreError, Stores};
 
 pub use device::link::Link;
 pub use service::events::EventsReader;
+pub use service::events::seats::Seat;
+pub use settings::{CloudToDevice, Feedback, Settings};
 
 /// A hub. Cheap to clone.
 #[derive(Clone)]
@@ -40,14 +43,9 @@ struct Inner {
     sessions: sessions::Sessions,
     calls: service::methods::Calls,
     twin_order: service::twins::OrderLocks,
+    feedback_ready: service::feedback::Ready,
     last_generation: AtomicU64,
-}
-
-/// What a hub is told when it starts.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// The names under which clients know this hub; the first one is its own.
-    pub host_names: Vec<String>,
+    seats: service::events::seats::Seats,
 }
 
 impl Hub {
@@ -61,21 +59,30 @@ impl Hub {
                 sessions: sessions::Sessions::default(),
                 calls: service::methods::Calls::default(),
                 twin_order: service::twins::OrderLocks::default(),
+                feedback_ready: service::feedback::Ready::default(),
                 last_generation: AtomicU64::new(0),
+                seats: service::events::seats::Seats::default(),
             }),
         }
     }
 
-    /// Does the background chores until the shutdown; then closes every session.
+    /// Does the background chores until the shutdown; then closes every session, and
+    /// every call of a method hears that it will not be answered.
     pub async fn run(&self, shutdown: Shutdown) {
         let chores = async {
-            tokio::join!(self.deliver_signals(), self.move_outbox(), self.sweep_cloud_to_device());
+            tokio::join!(
+                self.deliver_signals(),
+                self.move_outbox(),
+                self.sweep_cloud_to_device(),
+                self.sweep_feedback(),
+            );
         };
         tokio::select! {
             () = chores => {}
             () = shutdown.wait() => {}
         }
         self.inner.sessions.close_all(gateway::session::CloseReason::Shutdown);
+        self.inner.calls.close();
     }
 
     fn stores(&self) -> &Stores {

@@ -3,5 +3,6 @@
 mod cloud_to_device;
 mod configurations;
 pub(crate) mod events;
+pub(crate) mod feedback;
 pub(crate) mod methods;
 pub(crate) mod twins;

@@ -62,7 +62,7 @@ impl Bench {
         settings.journal.segment_bytes = 8 << 20;
         let master = MasterKey::new([7; 32]);
         let (stores, _) = embedded::open(dir.path(), settings, master, clock.clone()).unwrap();
-        Hub::new(stores, Settings { host_names: vec!["hub.test".into()] }, clock.clone())
+        Hub::new(stores, Settings::new(vec!["hub.test".into()]), clock.clone())
     }
 
     async fn create(&self, id: &str, write: DeviceWrite) -> gateway::backend::registry::Device {

@@ -22,13 +22,8 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Self; 5] = [
-        Self::Success,
-        Self::Expired,
-        Self::DeliveryCountExceeded,
-        Self::Rejected,
-        Self::Purged,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::Success, Self::Expired, Self::DeliveryCountExceeded, Self::Rejected, Self::Purged];
 }
 
 /// Which outcomes the sender of a message wants to hear of (`iothub-ack`).

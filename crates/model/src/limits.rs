@@ -20,6 +20,17 @@ pub const CLOUD_TO_DEVICE_DELIVERIES_MAX: u32 = 10;
 pub const CLOUD_TO_DEVICE_LOCK_S: u64 = 60;
 /// Unsettled cloud-to-device messages on one MQTT connection (dp §9).
 pub const CLOUD_TO_DEVICE_WINDOW: usize = 16;
+/// Records of one feedback message (dp §9).
+pub const FEEDBACK_RECORDS_MAX: usize = 64;
+/// A feedback record waits this long for others (dp §9).
+pub const FEEDBACK_GATHERING_S: u64 = 15;
+/// A feedback message waits this long for a receiver (`service-api.md` §5.2, default of 1 minute to
+/// 2 days).
+pub const FEEDBACK_TTL_S: u64 = 3600;
+/// How long a feedback message stays locked (`service-api.md` §5.2, default of 5–300).
+pub const FEEDBACK_LOCK_S: u64 = 60;
+/// How often a feedback message is given out (`service-api.md` §5.2, default of 1–100).
+pub const FEEDBACK_DELIVERIES_MAX: u32 = 10;
 /// A direct method's request or answer payload (dp §8).
 pub const METHOD_PAYLOAD_BYTES_MAX: usize = 128 * 1024;
 /// Characters in a direct method's name (dp §8).

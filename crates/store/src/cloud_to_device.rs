@@ -1,7 +1,8 @@
 //! Cloud-to-device messages: a durable queue per device (`device-protocol.md` §9).
 //!
 //! enqueued → locked → completed, or enqueued again (abandoned, lock lost), or dead (rejected,
-//! delivered too often, expired).
+//! delivered too often, expired, purged). When a message ends and its sender asked to hear of it,
+//! a feedback record is written with the same commit ([`crate::feedback`]).
 
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ use crate::error::Result;
 /// The queues.
 #[async_trait]
 pub trait CloudToDevice: Send + Sync {
-    /// Adds a message and gives its number in the queue; [`crate::StoreError::Full`] when `pending_max` wait already,
+    /// Adds a message and gives its number in the queue; [`crate::StoreError::Full`] when
+    /// `pending_max` wait already, or when it asks for feedback and nobody takes that;
     /// [`crate::StoreError::NotFound`] when there is no such device.
     async fn enqueue(
         &self,
@@ -54,11 +56,11 @@ pub trait CloudToDevice: Send + Sync {
     async fn pending(&self, device: &DeviceId) -> Result<u64>;
 
     /// Removes all messages of a device; gives their number.
-    async fn purge(&self, device: &DeviceId) -> Result<u64>;
+    async fn purge(&self, device: &DeviceId, now: Timestamp) -> Result<u64>;
 
-    /// Removes expired messages everywhere and frees locks that ran out; gives the devices that
-    /// have messages waiting because of it.
-    async fn sweep(&self, now: Timestamp) -> Result<Vec<DeviceId>>;
+    /// Removes dead messages everywhere (expired, or delivered `deliveries_max` times) and frees
+    /// locks that ran out; gives the devices that have messages waiting because of it.
+    async fn sweep(&self, deliveries_max: u32, now: Timestamp) -> Result<Vec<DeviceId>>;
 }
 
 /// A message that a device may settle.

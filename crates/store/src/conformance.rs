@@ -9,6 +9,7 @@
 pub mod cloud_to_device;
 pub mod consumer_groups;
 pub mod events;
+pub mod feedback;
 pub mod leases;
 pub mod outbox;
 pub mod policies;
@@ -93,6 +94,14 @@ macro_rules! conformance_tests {
                 a_gone_connection_gives_its_locks_back,
                 queues_are_apart,
                 nobody_has_no_queue,
+            ],
+            feedback: [
+                what_was_asked_for_is_told,
+                an_end_is_told_once,
+                records_gather,
+                a_message_comes_until_it_is_settled,
+                nobody_takes_it,
+                a_deleted_device_takes_its_feedback_with_it,
             ],
             sessions: [
                 a_session_is_kept_replaced_and_cleared,
@@ -281,6 +290,7 @@ mod tests {
             include_str!("conformance/cloud_to_device.rs"),
             include_str!("conformance/consumer_groups.rs"),
             include_str!("conformance/events.rs"),
+            include_str!("conformance/feedback.rs"),
             include_str!("conformance/leases.rs"),
             include_str!("conformance/outbox.rs"),
             include_str!("conformance/policies.rs"),

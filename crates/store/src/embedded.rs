@@ -13,6 +13,7 @@ mod cloud_to_device;
 mod consumer_groups;
 pub mod event_format;
 mod events;
+mod feedback;
 mod leases;
 mod open;
 mod outbox;
@@ -97,6 +98,8 @@ pub struct Counters {
     pub expired: Counter,
     /// Cloud-to-device messages that were delivered too often.
     pub exhausted: Counter,
+    /// Feedback messages that nobody took in time, or as often as they may be given.
+    pub feedback_dropped: Counter,
     /// Signals dropped because the hub was too slow.
     pub signals_dropped: Counter,
     /// Events that are in the log and cannot be read.
@@ -109,6 +112,7 @@ impl Counters {
         for (name, help, counter) in [
             ("cloud_to_device_expired", "Queued messages that expired", &self.expired),
             ("cloud_to_device_exhausted", "Queued messages delivered too often", &self.exhausted),
+            ("feedback_dropped", "Feedback messages that nobody took", &self.feedback_dropped),
             ("signals_dropped", "Signals the hub was too slow for", &self.signals_dropped),
             ("events_unreadable", "Stored events that cannot be read", &self.unreadable),
         ] {

@@ -9,6 +9,7 @@ pub mod cloud_to_device;
 pub mod consumer_groups;
 pub mod error;
 pub mod events;
+pub mod feedback;
 pub mod leases;
 pub mod outbox;
 pub mod policies;
@@ -35,6 +36,8 @@ pub struct Stores {
     pub twins: Arc<dyn twins::Twins>,
     /// Cloud-to-device messages.
     pub cloud_to_device: Arc<dyn cloud_to_device::CloudToDevice>,
+    /// Feedback on them.
+    pub feedback: Arc<dyn feedback::Feedback>,
     /// MQTT sessions.
     pub sessions: Arc<dyn sessions::Sessions>,
     /// Telemetry and the hub's own events.

@@ -96,7 +96,7 @@ impl RunningHub {
         let policies = hub::policies::ensure_defaults(&stores).await?;
         let (tls, ca_pem) = tls(&settings, &clock)?;
         let sockets = Sockets::open(&settings)?;
-        let hub = Self::backend(stores, &settings, &clock);
+        let hub = Self::backend(stores, &settings, &clock)?;
         let mut running = Self {
             hub,
             policies,
@@ -112,9 +112,16 @@ impl RunningHub {
         Ok(running)
     }
 
-    fn backend(stores: Stores, settings: &HubSettings, clock: &Clock) -> Hub {
-        let hub_settings = hub::Settings { host_names: settings.host_names.clone() };
-        Hub::new(stores, hub_settings, clock.clone())
+    fn backend(
+        stores: Stores,
+        settings: &HubSettings,
+        clock: &Clock,
+    ) -> Result<Hub, SettingsError> {
+        let hub_settings = hub::Settings {
+            host_names: settings.host_names.clone(),
+            cloud_to_device: settings.cloud_to_device.checked()?,
+        };
+        Ok(Hub::new(stores, hub_settings, clock.clone()))
     }
 
     fn serve(&mut self, sockets: Sockets, counters: &embedded::Counters, clock: &Clock) {

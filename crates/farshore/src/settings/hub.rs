@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::SettingsError;
+use super::cloud_to_device::CloudToDevice;
 
 /// The commented template; a test holds it and the defaults together.
 pub(crate) const TEMPLATE: &str = include_str!("hub.toml");
@@ -20,6 +21,7 @@ pub(crate) struct HubSettings {
     pub(crate) listen: Listen,
     pub(crate) tls: Tls,
     pub(crate) events: Events,
+    pub(crate) cloud_to_device: CloudToDevice,
     pub(crate) log: Log,
 }
 
@@ -79,6 +81,7 @@ impl HubSettings {
             return wrong("tls", "give both certificate and key, or neither");
         }
         log_format(&self.log.format)?;
+        self.cloud_to_device.checked()?;
         self.operations()?;
         self.mqtt_unencrypted()?;
         Ok(self)
@@ -139,6 +142,7 @@ impl Default for HubSettings {
             listen: Listen::default(),
             tls: Tls::default(),
             events: Events::default(),
+            cloud_to_device: CloudToDevice::default(),
             log: Log::default(),
         }
     }
@@ -197,7 +201,7 @@ mod tests {
         assert!(read.checked().is_ok());
         let mut in_template = Vec::new();
         keys("", &toml::Value::Table(TEMPLATE.parse().unwrap()), &mut in_template);
-        assert_eq!(in_template.len(), 14, "a key is missing in hub.toml or here: {in_template:?}");
+        assert_eq!(in_template.len(), 19, "a key is missing in hub.toml or here: {in_template:?}");
     }
 
     #[test]
@@ -210,6 +214,7 @@ mod tests {
             ("[listen]\noperations = 'x'", "listen.operations"),
             ("[events]\npartitions = 1", "2 to 32"),
             ("[tls]\ncertificate = 'x'", "both"),
+            ("[cloud_to_device]\ndefault_ttl = 'P3D'", "P2D"),
             ("[log]\nformat = 'xml'", "logfmt"),
         ] {
             let result = toml::from_str::<HubSettings>(text).map_err(|e| e.to_string());

@@ -85,9 +85,8 @@ impl Link {
             }
             let device = &self.id().device;
             let queues = &self.hub.stores().cloud_to_device;
-            let locked = queues
-                .lock(device, room, LOCK, limits::CLOUD_TO_DEVICE_DELIVERIES_MAX, self.hub.now())
-                .await;
+            let deliveries_max = self.hub.inner.settings.cloud_to_device.deliveries_max;
+            let locked = queues.lock(device, room, LOCK, deliveries_max, self.hub.now()).await;
             let locked = match locked {
                 Ok(locked) if locked.is_empty() => return,
                 Ok(locked) => locked,
@@ -118,11 +117,7 @@ impl Link {
         lock: Uuid,
         outcome: Settlement,
     ) -> Result<(), Fault> {
-        let outcome = match outcome {
-            Settlement::Complete => StoredSettlement::Complete,
-            Settlement::Abandon => StoredSettlement::Abandon,
-            Settlement::Reject => StoredSettlement::Reject,
-        };
+        let outcome = stored_settlement(outcome);
         let settled = self
             .hub
             .stores()
@@ -160,12 +155,22 @@ impl Link {
     }
 }
 
+/// A settlement as the stores have it.
+pub(crate) fn stored_settlement(outcome: Settlement) -> StoredSettlement {
+    match outcome {
+        Settlement::Complete => StoredSettlement::Complete,
+        Settlement::Abandon => StoredSettlement::Abandon,
+        Settlement::Reject => StoredSettlement::Reject,
+    }
+}
+
 impl Hub {
     /// Frees locks that ran out and drops expired messages, for ever.
     pub(crate) async fn sweep_cloud_to_device(&self) {
         loop {
             self.inner.clock.sleep(SWEEP_EVERY).await;
-            match self.stores().cloud_to_device.sweep(self.now()).await {
+            let deliveries_max = self.inner.settings.cloud_to_device.deliveries_max;
+            match self.stores().cloud_to_device.sweep(deliveries_max, self.now()).await {
                 Ok(devices) => devices.into_iter().for_each(|device| self.wake(device)),
                 Err(error) => {
                     tracing::warn!(error = %host::logs::chain(&error), "cannot sweep message queues");

@@ -1,5 +1,7 @@
 //! Cloud-to-device messages, as back ends send them.
 
+use std::time::Duration;
+
 use gateway::backend::cloud_to_device::CloudToDeviceBackend;
 use jiff::SignedDuration;
 use model::message::{Message, SystemProperty};
@@ -32,9 +34,8 @@ impl CloudToDeviceBackend for Hub {
             .await
         {
             Ok(_) => {}
-            Err(StoreError::Full { .. }) => {
-                let detail =
-                    format!("device '{device}' has {pending_max} messages waiting already");
+            Err(error @ StoreError::Full { .. }) => {
+                let detail = format!("the message for device '{device}' is refused: {error}");
                 return Err(Fault::new(FaultKind::DeviceMaximumQueueDepthExceeded, detail));
             }
             Err(error) => return Err(fault(error, FaultKind::DeviceNotFound, device)),
@@ -45,25 +46,27 @@ impl CloudToDeviceBackend for Hub {
 
     async fn purge(&self, device: &DeviceId) -> Result<u64, Fault> {
         self.stored_device(device).await?;
-        let purged = self.stores().cloud_to_device.purge(device).await;
+        let purged = self.stores().cloud_to_device.purge(device, self.now()).await;
         purged.map_err(|error| fault(error, FaultKind::DeviceNotFound, device))
     }
 }
 
 impl Hub {
     fn expiry(&self, message: &Message, now: jiff::Timestamp) -> Result<jiff::Timestamp, Fault> {
-        let after = |seconds: u64| {
-            now.saturating_add(SignedDuration::from_secs(seconds as i64)).unwrap_or(now)
+        let after = |duration: Duration| {
+            let duration = SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
+            now.saturating_add(duration).unwrap_or(jiff::Timestamp::MAX)
         };
+        let longest = Duration::from_secs(limits::CLOUD_TO_DEVICE_TTL_MAX_S);
         let invalid = |why: &str| {
             Fault::new(FaultKind::InvalidMessageExpiryTime, format!("the expiry time {why}"))
         };
         match message.system(SystemProperty::ExpiryTime) {
-            None => Ok(after(limits::CLOUD_TO_DEVICE_TTL_DEFAULT_S)),
+            None => Ok(after(self.inner.settings.cloud_to_device.ttl_default)),
             Some(text) => match iot_proto::time::parse(text) {
                 None => Err(invalid("is not an ISO 8601 time")),
                 Some(expires) if expires <= now => Err(invalid("has passed")),
-                Some(expires) if expires > after(limits::CLOUD_TO_DEVICE_TTL_MAX_S) => {
+                Some(expires) if expires > after(longest) => {
                     Err(invalid("is more than two days away"))
                 }
                 Some(expires) => Ok(expires),

@@ -5,6 +5,7 @@ use std::pin::pin;
 
 use gateway::backend::methods::MethodBackend;
 use host::clock::Mono;
+use host::signals::Shutdown;
 use model::method::{MethodRequest, MethodResponse};
 use model::{Fault, FaultKind, IdentityId, limits};
 use parking_lot::Mutex;
@@ -20,6 +21,8 @@ type Outcome = Result<MethodResponse, Fault>;
 #[derive(Default)]
 pub(crate) struct Calls {
     waiting: Mutex<HashMap<Uuid, Waiting>>,
+    /// The hub stops: nobody will answer any more.
+    closed: Shutdown,
 }
 
 struct Waiting {
@@ -36,8 +39,17 @@ impl Calls {
         }
     }
 
+    /// No call will be answered any more; all who wait hear it at once.
+    pub(crate) fn close(&self) {
+        self.closed.trigger();
+        self.waiting.lock().clear();
+    }
+
     fn begin(&self, id: &IdentityId) -> Result<(Uuid, oneshot::Receiver<Outcome>), Fault> {
         let mut waiting = self.waiting.lock();
+        if self.closed.is_triggered() {
+            return Err(stopping());
+        }
         if waiting.values().filter(|other| other.id == *id).count() >= limits::METHODS_IN_FLIGHT_MAX
         {
             let detail = format!(
@@ -102,7 +114,7 @@ impl Hub {
         });
         match self.inner.clock.timeout(request.response_timeout, answer).await {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(Fault::unavailable("this hub is stopping")),
+            Ok(Err(_)) => Err(stopping()),
             Err(_) => Err(Fault::new(
                 FaultKind::GatewayTimeout,
                 "Timed out waiting for the response from device.",
@@ -110,10 +122,21 @@ impl Hub {
         }
     }
 
-    /// Waits until somebody begins to listen for methods; whether that came in time.
+    /// Waits until somebody begins to listen for methods; whether that came in time. A hub that
+    /// stops waits no longer.
     async fn wait_for(&self, listener: impl Future<Output = ()>, until: Mono) -> bool {
-        self.inner.clock.timeout_at(until, listener).await.is_ok()
+        let either = async {
+            tokio::select! {
+                () = listener => {}
+                () = self.inner.calls.closed.wait() => {}
+            }
+        };
+        self.inner.clock.timeout_at(until, either).await.is_ok()
     }
+}
+
+fn stopping() -> Fault {
+    Fault::unavailable("this hub is stopping; call again")
 }
 
 /// Back ends parse the payload as JSON: what is none is handed on as a JSON text.

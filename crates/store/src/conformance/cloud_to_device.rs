@@ -135,7 +135,7 @@ pub async fn expired_messages_are_dead(fixture: &Fixture) {
     fixture.advance(11);
     assert_eq!(bodies(&lock(fixture, "d", 1).await), ["b"]);
     fixture.advance(10);
-    assert_eq!(queue.sweep(fixture.now()).await.unwrap(), []);
+    assert_eq!(queue.sweep(DELIVERIES_MAX, fixture.now()).await.unwrap(), []);
     assert_eq!(pending(fixture, "d").await, 1);
     assert_eq!(bodies(&lock(fixture, "d", 9).await), ["d"]);
 }
@@ -171,8 +171,8 @@ pub async fn a_purged_queue_is_empty(fixture: &Fixture) {
     }
     let locked = lock(fixture, "d", 1).await.remove(0);
     let queue = &fixture.stores.cloud_to_device;
-    assert_eq!(queue.purge(&device_id("d")).await.unwrap(), 3);
-    assert_eq!(queue.purge(&device_id("d")).await.unwrap(), 0);
+    assert_eq!(queue.purge(&device_id("d"), fixture.now()).await.unwrap(), 3);
+    assert_eq!(queue.purge(&device_id("d"), fixture.now()).await.unwrap(), 0);
     assert_eq!((pending(fixture, "d").await, pending(fixture, "e").await), (0, 1));
     let late = settle(fixture, "d", locked.lock, Settlement::Complete).await;
     assert_matches!(late, Err(StoreError::NotFound));
@@ -188,12 +188,12 @@ pub async fn sweeping_tells_who_has_messages_again(fixture: &Fixture) {
     }
     lock(fixture, "d", 2).await;
     lock(fixture, "e", 1).await;
-    assert_eq!(queue.sweep(fixture.now()).await.unwrap(), []);
+    assert_eq!(queue.sweep(DELIVERIES_MAX, fixture.now()).await.unwrap(), []);
     fixture.advance(LOCK_S);
-    let mut swept = queue.sweep(fixture.now()).await.unwrap();
+    let mut swept = queue.sweep(DELIVERIES_MAX, fixture.now()).await.unwrap();
     swept.sort();
     assert_eq!(swept, [device_id("d"), device_id("e")]);
-    assert_eq!(queue.sweep(fixture.now()).await.unwrap(), []);
+    assert_eq!(queue.sweep(DELIVERIES_MAX, fixture.now()).await.unwrap(), []);
     let again = lock(fixture, "d", 2).await;
     assert_eq!(again.iter().map(|message| message.delivery_count).collect::<Vec<_>>(), [1, 1]);
 }
@@ -231,8 +231,8 @@ pub async fn nobody_has_no_queue(fixture: &Fixture) {
     assert_eq!(lock(fixture, "nobody", 1).await, []);
     assert_eq!(pending(fixture, "nobody").await, 0);
     let queue = &fixture.stores.cloud_to_device;
-    assert_eq!(queue.purge(&device_id("nobody")).await.unwrap(), 0);
-    assert_eq!(queue.sweep(fixture.now()).await.unwrap(), []);
+    assert_eq!(queue.purge(&device_id("nobody"), fixture.now()).await.unwrap(), 0);
+    assert_eq!(queue.sweep(DELIVERIES_MAX, fixture.now()).await.unwrap(), []);
 }
 
 async fn enqueue_one(fixture: &Fixture, id: &str, body: &str) -> Result<u64> {

@@ -2,18 +2,21 @@
 //! message is small.
 //!
 //! A delivery is counted when the message is given out, so that a crash counts it too. Nothing
-//! waits in a state "dead": a dead message is removed and counted in the metrics.
+//! waits in a state "dead": a dead message is removed, counted in the metrics, and leaves a
+//! feedback record if its sender wants one (`feedback::end`).
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
-use model::message::Message;
+use model::feedback::{Ack, Outcome};
+use model::message::{Message, SystemProperty};
 use model::{DeviceId, GenerationId};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
 
+use super::feedback::{self, Ending};
 use super::sqlite::{Ticks, unsigned};
 use super::writer::Group;
 use super::{Embedded, event_format};
@@ -32,6 +35,7 @@ impl CloudToDevice for Embedded {
         pending_max: usize,
     ) -> Result<u64> {
         let device = device.clone();
+        let (ack, message_id) = (ack(&message), message_id(&message).to_owned());
         let message = event_format::encode_message(&message);
         let counters = self.counters.clone();
         let enqueue = move |group: &mut Group<'_>| {
@@ -41,9 +45,15 @@ impl CloudToDevice for Embedded {
                 return Err(StoreError::Full { what: "the device's queue", limit: pending_max });
             }
             let sequence = next_sequence(connection, &device)?.ok_or(StoreError::NotFound)?;
-            let sql = "INSERT INTO cloud_to_device (device, sequence, enqueued, expires, message)
-                       VALUES (?, ?, ?, ?, ?)";
-            let row = params![device.as_str(), sequence, Ticks(now), Ticks(expires), message];
+            if ack != Ack::None {
+                feedback::check_room(connection)?;
+            }
+            let sql = "INSERT INTO cloud_to_device
+                       (device, sequence, enqueued, expires, message, ack, message_id)
+                       VALUES (?, ?, ?, ?, ?, ?, ?)";
+            let (enqueued, expires, ack) = (Ticks(now), Ticks(expires), feedback::ack_number(ack));
+            let row =
+                params![device.as_str(), sequence, enqueued, expires, message, ack, message_id];
             connection.prepare_cached(sql)?.execute(row)?;
             Ok((unsigned(sequence)?, expired))
         };
@@ -102,21 +112,24 @@ impl CloudToDevice for Embedded {
         now: Timestamp,
     ) -> Result<()> {
         let device = device.clone();
-        let sql = match outcome {
-            Settlement::Complete | Settlement::Reject => {
-                "DELETE FROM cloud_to_device WHERE device = ? AND lock = ? AND locked_until > ?"
-            }
-            Settlement::Abandon => {
-                "UPDATE cloud_to_device SET lock = NULL, locked_until = NULL
-                 WHERE device = ? AND lock = ? AND locked_until > ?"
-            }
-        };
         let settle = move |group: &mut Group<'_>| {
-            let key = params![device.as_str(), lock.into_bytes(), Ticks(now)];
-            match group.connection().prepare_cached(sql)?.execute(key)? {
-                0 => Err(StoreError::NotFound),
-                _ => Ok(()),
-            }
+            let connection = group.connection();
+            let ended = match outcome {
+                Settlement::Complete => Outcome::Success,
+                Settlement::Reject => Outcome::Rejected,
+                Settlement::Abandon => return unlock(connection, &device, lock, now),
+            };
+            let ending = Ending {
+                which: "device = :device AND lock = :lock AND locked_until > :now",
+                values: &[
+                    (":device", &device.as_str()),
+                    (":lock", &lock.into_bytes()),
+                    (":now", &Ticks(now)),
+                ],
+                outcome: ended,
+                now,
+            };
+            found(feedback::end(connection, &ending)?)
         };
         self.writer.write(settle).await
     }
@@ -138,34 +151,79 @@ impl CloudToDevice for Embedded {
         self.readers.read(read).await
     }
 
-    async fn purge(&self, device: &DeviceId) -> Result<u64> {
+    async fn purge(&self, device: &DeviceId, now: Timestamp) -> Result<u64> {
         let device = device.clone();
         let purge = move |group: &mut Group<'_>| {
-            let sql = "DELETE FROM cloud_to_device WHERE device = ?";
-            Ok(group.connection().prepare_cached(sql)?.execute([device.as_str()])? as u64)
+            // What died before is told as such.
+            remove_expired(group.connection(), &device, now)?;
+            let ending = Ending {
+                which: "device = :device",
+                values: &[(":device", &device.as_str())],
+                outcome: Outcome::Purged,
+                now,
+            };
+            feedback::end(group.connection(), &ending)
         };
         self.writer.write(purge).await
     }
 
-    async fn sweep(&self, now: Timestamp) -> Result<Vec<DeviceId>> {
-        let anything = move |connection: &Connection| anything_to_sweep(connection, now);
+    async fn sweep(&self, deliveries_max: u32, now: Timestamp) -> Result<Vec<DeviceId>> {
+        let anything =
+            move |connection: &Connection| anything_to_sweep(connection, deliveries_max, now);
         if !self.readers.read(anything).await? {
             return Ok(Vec::new());
         }
         let sweep = move |group: &mut Group<'_>| {
             let connection = group.connection();
-            let sql = "DELETE FROM cloud_to_device WHERE rowid IN
-                       (SELECT rowid FROM cloud_to_device WHERE expires <= ? LIMIT ?)";
-            let limit = SWEEP_MAX as i64;
-            let expired = connection.prepare_cached(sql)?.execute(params![Ticks(now), limit])?;
-            Ok((free_lost_locks(connection, now)?, expired as u64))
+            let (expired, exhausted) = remove_dead(connection, deliveries_max, now)?;
+            Ok((free_lost_locks(connection, now)?, expired, exhausted))
         };
         let counters = self.counters.clone();
-        let count = move |(_, expired): &(Vec<DeviceId>, u64)| {
+        let count = move |(_, expired, exhausted): &(Vec<DeviceId>, u64, u64)| {
             counters.expired.inc_by(*expired);
+            counters.exhausted.inc_by(*exhausted);
         };
-        self.writer.write_then(sweep, count).await.map(|(devices, _)| devices)
+        self.writer.write_then(sweep, count).await.map(|(devices, ..)| devices)
     }
+}
+
+/// Notes what the senders of messages want to hear, for messages of a version that did not.
+pub(super) fn note_acks(connection: &Connection) -> rusqlite::Result<()> {
+    let mut rows = connection.prepare("SELECT device, sequence, message FROM cloud_to_device")?;
+    let mut rows = rows.query([])?;
+    let sql =
+        "UPDATE cloud_to_device SET ack = ?, message_id = ? WHERE device = ? AND sequence = ?";
+    let mut update = connection.prepare(sql)?;
+    while let Some(row) = rows.next()? {
+        let message = Bytes::from(row.get::<_, Vec<u8>>(2)?);
+        // One that cannot be read will be refused when it is given out; nobody can be told of it.
+        let Ok(message) = event_format::decode_message(message) else {
+            continue;
+        };
+        let (device, sequence): (String, i64) = (row.get(0)?, row.get(1)?);
+        let ack = feedback::ack_number(ack(&message));
+        update.execute(params![ack, message_id(&message), device, sequence])?;
+    }
+    Ok(())
+}
+
+fn ack(message: &Message) -> Ack {
+    Ack::parse(message.system(SystemProperty::Ack))
+}
+
+fn message_id(message: &Message) -> &str {
+    message.system(SystemProperty::MessageId).unwrap_or_default()
+}
+
+fn unlock(connection: &Connection, device: &DeviceId, lock: Uuid, now: Timestamp) -> Result<()> {
+    let sql = "UPDATE cloud_to_device SET lock = NULL, locked_until = NULL
+               WHERE device = ? AND lock = ? AND locked_until > ?";
+    let key = params![device.as_str(), lock.into_bytes(), Ticks(now)];
+    found(connection.prepare_cached(sql)?.execute(key)? as u64)
+}
+
+fn found(rows: u64) -> Result<()> {
+    if rows == 0 { Err(StoreError::NotFound) } else { Ok(()) }
 }
 
 fn count(connection: &Connection, device: &DeviceId) -> Result<usize> {
@@ -182,8 +240,13 @@ fn next_sequence(connection: &Connection, device: &DeviceId) -> Result<Option<i6
 
 /// A message dies when it expires, locked or not.
 fn remove_expired(connection: &Connection, device: &DeviceId, now: Timestamp) -> Result<u64> {
-    let sql = "DELETE FROM cloud_to_device WHERE device = ? AND expires <= ?";
-    Ok(connection.prepare_cached(sql)?.execute(params![device.as_str(), Ticks(now)])? as u64)
+    let ending = Ending {
+        which: "device = :device AND expires <= :now",
+        values: &[(":device", &device.as_str()), (":now", &Ticks(now))],
+        outcome: Outcome::Expired,
+        now,
+    };
+    feedback::end(connection, &ending)
 }
 
 /// A message that was delivered too often dies when it would be delivered again.
@@ -193,10 +256,37 @@ fn remove_exhausted(
     deliveries_max: u32,
     now: Timestamp,
 ) -> Result<u64> {
-    let sql = "DELETE FROM cloud_to_device WHERE device = ? AND deliveries >= ?
-               AND (locked_until IS NULL OR locked_until <= ?)";
-    let key = params![device.as_str(), deliveries_max, Ticks(now)];
-    Ok(connection.prepare_cached(sql)?.execute(key)? as u64)
+    let ending = Ending {
+        which: "device = :device AND deliveries >= :max
+                AND (locked_until IS NULL OR locked_until <= :now)",
+        values: &[(":device", &device.as_str()), (":max", &deliveries_max), (":now", &Ticks(now))],
+        outcome: Outcome::DeliveryCountExceeded,
+        now,
+    };
+    feedback::end(connection, &ending)
+}
+
+/// Dead messages of all devices: the expired and those delivered too often.
+fn remove_dead(connection: &Connection, deliveries_max: u32, now: Timestamp) -> Result<(u64, u64)> {
+    // The inner selects are the same for both statements of an ending: nothing changes between.
+    let expired = Ending {
+        which: "rowid IN (SELECT rowid FROM cloud_to_device WHERE expires <= :now
+                ORDER BY expires, rowid LIMIT :limit)",
+        values: &[(":now", &Ticks(now)), (":limit", &SWEEP_MAX)],
+        outcome: Outcome::Expired,
+        now,
+    };
+    let expired = feedback::end(connection, &expired)?;
+    let exhausted = Ending {
+        which: "rowid IN (SELECT rowid FROM cloud_to_device
+                WHERE deliveries >= :max AND deliveries > 0
+                AND (locked_until IS NULL OR locked_until <= :now)
+                ORDER BY deliveries, rowid LIMIT :limit)",
+        values: &[(":max", &deliveries_max), (":now", &Ticks(now)), (":limit", &SWEEP_MAX)],
+        outcome: Outcome::DeliveryCountExceeded,
+        now,
+    };
+    Ok((expired, feedback::end(connection, &exhausted)?))
 }
 
 fn generation(connection: &Connection, device: &DeviceId) -> Result<GenerationId> {
@@ -245,10 +335,13 @@ fn read_waiting(row: &Row<'_>, device: &DeviceId, generation: &GenerationId) -> 
     })
 }
 
-fn anything_to_sweep(connection: &Connection, now: Timestamp) -> Result<bool> {
+fn anything_to_sweep(connection: &Connection, deliveries_max: u32, now: Timestamp) -> Result<bool> {
     let sql = "SELECT EXISTS (SELECT 1 FROM cloud_to_device WHERE expires <= ?1)
-               OR EXISTS (SELECT 1 FROM cloud_to_device WHERE locked_until <= ?1)";
-    Ok(connection.prepare_cached(sql)?.query_row([Ticks(now)], |row| row.get(0))?)
+               OR EXISTS (SELECT 1 FROM cloud_to_device WHERE locked_until <= ?1)
+               OR EXISTS (SELECT 1 FROM cloud_to_device
+                          WHERE deliveries >= ?2 AND deliveries > 0 AND locked_until IS NULL)";
+    let key = params![Ticks(now), deliveries_max];
+    Ok(connection.prepare_cached(sql)?.query_row(key, |row| row.get(0))?)
 }
 
 fn free_lost_locks(connection: &Connection, now: Timestamp) -> Result<Vec<DeviceId>> {
@@ -256,7 +349,7 @@ fn free_lost_locks(connection: &Connection, now: Timestamp) -> Result<Vec<Device
                (SELECT rowid FROM cloud_to_device WHERE locked_until <= ? LIMIT ?)
                RETURNING device";
     let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query(params![Ticks(now), SWEEP_MAX as i64])?;
+    let mut rows = statement.query(params![Ticks(now), SWEEP_MAX])?;
     let mut devices = std::collections::BTreeSet::new();
     while let Some(row) = rows.next()? {
         let id: String = row.get(0)?;
@@ -269,4 +362,4 @@ fn free_lost_locks(connection: &Connection, now: Timestamp) -> Result<Vec<Device
 /// Messages locked at once, whatever is asked for.
 const LOCK_MAX: usize = 256;
 /// Messages removed and locks freed by one sweep; the next one goes on.
-const SWEEP_MAX: usize = 10_000;
+const SWEEP_MAX: i64 = 10_000;

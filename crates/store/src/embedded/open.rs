@@ -159,6 +159,7 @@ pub(super) fn stores(embedded: &Arc<Embedded>) -> Stores {
         registry: embedded.clone(),
         twins: embedded.clone(),
         cloud_to_device: embedded.clone(),
+        feedback: embedded.clone(),
         sessions: embedded.clone(),
         events: embedded.clone(),
         outbox: embedded.clone(),

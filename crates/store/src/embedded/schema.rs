@@ -3,6 +3,8 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::cloud_to_device;
+
 /// What [`migrate`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {
@@ -26,10 +28,19 @@ pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<Found> {
     for (before, step) in (0..NEWEST).zip(STEPS).skip(version as usize) {
         let transaction = connection.transaction()?;
         transaction.execute_batch(step)?;
+        fill_in(&transaction, before + 1)?;
         transaction.pragma_update(None, "user_version", before + 1)?;
         transaction.commit()?;
     }
     Ok(if version == 0 { Found::Nothing } else { Found::Version(version) })
+}
+
+/// What SQL alone cannot do for the rows that a version was brought forward with.
+fn fill_in(connection: &Connection, version: u32) -> rusqlite::Result<()> {
+    match version {
+        3 => cloud_to_device::note_acks(connection),
+        _ => Ok(()),
+    }
 }
 
 /// A value that belongs to the database as a whole.
@@ -53,8 +64,5 @@ pub(super) fn set_meta(
 }
 
 /// Step n takes version n to n + 1. Steps are never changed once released, only added.
-const STEPS: &[&str] = &[
-    include_str!("schema/1.sql"),
-    include_str!("schema/2.sql"),
-    include_str!("schema/3.sql"),
-];
+const STEPS: &[&str] =
+    &[include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql")];

@@ -8,6 +8,8 @@ use super::*;
 use crate::Stores;
 use crate::conformance::Fixture;
 
+mod migrate;
+mod queues;
 mod reopen;
 
 mod conformance {

@@ -163,7 +163,7 @@ async fn deliveries_before_a_crash_count() {
     drop(stores);
     let (stores, _) = open_in(&directory, &clock).unwrap();
     clock.advance(lasts);
-    let swept = stores.cloud_to_device.sweep(clock.wall()).await.unwrap();
+    let swept = stores.cloud_to_device.sweep(10, clock.wall()).await.unwrap();
     assert_eq!(swept, std::slice::from_ref(&d));
     let locked = stores.cloud_to_device.lock(&d, 1, lasts, 10, clock.wall()).await.unwrap();
     assert_eq!((locked[0].sequence, locked[0].delivery_count), (1, 1));
@@ -311,7 +311,7 @@ fn files_below(directory: &std::path::Path) -> Vec<PathBuf> {
     files
 }
 
-fn copy_files(from: &std::path::Path, to: &std::path::Path) {
+pub(super) fn copy_files(from: &std::path::Path, to: &std::path::Path) {
     for path in files_below(from) {
         let target = to.join(path.strip_prefix(from).unwrap());
         host::fs::create_private_dir(target.parent().unwrap()).unwrap();
