@@ -3,6 +3,8 @@
 //!
 //! A binary of its own because it counts allocations, which takes a global allocator.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
 mod allocation;
 mod arbitrary;
 mod clients;
