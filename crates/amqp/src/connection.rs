@@ -28,17 +28,31 @@
 
 mod error;
 mod event;
+mod frames;
+mod handshake;
 mod ids;
+mod link;
 mod link_settings;
+mod numbers;
+mod outbox;
+mod session;
 mod settings;
+mod shared;
+mod timers;
+mod unsettled;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 
-use crate::performative::{DeliveryState, Error};
-use crate::sasl::Outcome;
+use self::handshake::{Opening, Side};
+use self::numbers::Numbers;
+use self::session::Session;
+use self::shared::Shared;
+use self::timers::{Timer, Timers};
+use crate::performative::{DeliveryState, Error, condition};
 
 pub use error::{BeginError, SendError};
 pub use event::{Cause, Closed, Delivery, Event, HandshakeError, Timeout};
@@ -49,7 +63,30 @@ pub use settings::{Credentials, Settings};
 /// One end of one connection.
 #[derive(Debug)]
 pub struct Connection {
-    settings: Arc<Settings>,
+    side: Side,
+    stage: Stage,
+    shared: Shared,
+    timers: Timers,
+    sessions: BTreeMap<SessionId, Box<Session>>,
+    channels: Numbers,
+    next_session: u32,
+    /// When the last frame came.
+    last_frame: Duration,
+    /// We stopped reading since the last frame, so silence proves nothing yet.
+    has_grace: bool,
+    /// The last input ended at a bound, not at the end of the bytes.
+    left_input: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Opening(Opening),
+    Open,
+    /// Our close is out; only the peer's counts.
+    Closing,
+    /// The same, but what comes cannot be understood.
+    Deaf,
+    Closed,
 }
 
 impl Connection {
@@ -57,157 +94,307 @@ impl Connection {
     /// begin, with SASL or without.
     #[must_use]
     pub fn server(now: Duration, settings: Arc<Settings>) -> Connection {
-        let _ = now;
-        Connection { settings }
+        Connection::new(now, settings, Side::Server, Opening::FirstHeader)
     }
 
     /// The client's end of a connection that was opened at `now`.
     #[must_use]
     pub fn client(now: Duration, settings: Arc<Settings>, credentials: Credentials) -> Connection {
-        let _ = (now, credentials);
-        Connection { settings }
+        let side = Side::Client(credentials);
+        let mut client = Connection::new(now, settings, side, Opening::AmqpHeader);
+        client.start_client();
+        client
+    }
+
+    fn new(now: Duration, settings: Arc<Settings>, side: Side, step: Opening) -> Connection {
+        let mut timers = Timers::default();
+        timers.set(Timer::Open, now.saturating_add(settings.open_deadline));
+        Connection {
+            side,
+            stage: Stage::Opening(step),
+            shared: Shared::new(settings),
+            timers,
+            sessions: BTreeMap::new(),
+            channels: Numbers::default(),
+            next_session: 0,
+            last_frame: now,
+            has_grace: false,
+            left_input: false,
+        }
     }
 
     /// Takes complete frames off the front of `input`, until there is none or a bound
     /// is reached; see [`Self::wants_resume`]. A closed connection discards all.
     pub fn handle_input(&mut self, now: Duration, input: &mut BytesMut) {
-        unimplemented!("{now:?} {input:?}")
+        while self.may_process() {
+            match self.take(now, input) {
+                Ok(false) => break,
+                Ok(true) => {
+                    self.last_frame = now;
+                    self.has_grace = false;
+                }
+                Err(fault) => self.fail(now, fault),
+            }
+        }
+        if matches!(self.stage, Stage::Deaf | Stage::Closed) {
+            input.clear();
+        }
+        self.left_input = !input.is_empty() && !self.may_process();
+        self.has_grace |= !self.may_process();
     }
 
     /// The next thing for the owner.
     pub fn poll_event(&mut self) -> Option<Event> {
-        unimplemented!()
+        self.shared.events.pop_front()
     }
 
     /// When [`Self::handle_timeout`] is due. Moves rarely: not with every frame.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
-        unimplemented!()
+        self.timers.next()
     }
 
     /// Acts on the timers that have fired at `now`.
     pub fn handle_timeout(&mut self, now: Duration) {
-        unimplemented!("{now:?}")
+        while let Some(timer) = self.timers.pop_expired(now) {
+            match timer {
+                Timer::Open => {
+                    self.closed(Closed::TimedOut(Timeout::Open));
+                    self.finish();
+                }
+                Timer::Attach => {
+                    let error = Error::new(condition::CONNECTION_FORCED, "no link was attached");
+                    self.put_close(now, Some(error));
+                    self.closed(Closed::TimedOut(Timeout::Attach));
+                }
+                Timer::Close => self.finish(),
+                Timer::Idle => self.check_silence(now),
+                Timer::Heartbeat => {
+                    self.shared.out.heartbeat();
+                    if let Some(interval) = self.shared.peer.heartbeat {
+                        self.timers.set(Timer::Heartbeat, now.saturating_add(interval));
+                    }
+                }
+            }
+        }
     }
 
     /// Whether the owner should read from the peer. If not, something waits for the
     /// owner's answer, or the peer does not read its own input.
     #[must_use]
     pub fn wants_input(&self) -> bool {
-        unimplemented!()
+        self.may_process()
     }
 
     /// Whether bytes that the last [`Self::handle_input`] left can go on now: call it
     /// again, else they would wait for the next byte from the peer.
     #[must_use]
     pub fn wants_resume(&self) -> bool {
-        unimplemented!()
+        self.left_input && self.may_process()
     }
 
     /// Whether the connection has ended: write what is in the output, then close.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        unimplemented!()
+        self.stage == Stage::Closed
     }
 
     /// Bytes to write.
     pub fn output(&mut self) -> &[u8] {
-        unimplemented!()
+        self.shared.out.as_slice()
     }
 
     /// Forgets the first `count` bytes of the output: they were written.
     pub fn advance_output(&mut self, count: usize) {
-        unimplemented!("{count}")
+        self.shared.out.advance(count);
     }
 
     /// Moves the output to the end of `into` and returns how many bytes that were.
     pub fn poll_transmit(&mut self, into: &mut BytesMut) -> usize {
-        unimplemented!("{into:?}")
-    }
-
-    /// Answers [`Event::SaslInit`]. Anything but [`Outcome::Ok`] ends the connection.
-    pub fn sasl_outcome(&mut self, outcome: Outcome) {
-        unimplemented!("{outcome:?}")
+        self.shared.out.drain_into(into)
     }
 
     /// Begins a session. Links can be attached to it at once; [`Event::SessionBegun`]
     /// tells when the peer has answered.
     pub fn begin(&mut self) -> Result<SessionId, BeginError> {
-        unimplemented!()
+        if self.stage != Stage::Open {
+            return Err(BeginError::NotOpen);
+        }
+        if self.sessions.len() >= self.shared.settings.sessions_max {
+            return Err(BeginError::TooMany);
+        }
+        let id = self.next_session_id().ok_or(BeginError::TooMany)?;
+        let channel_max = u32::from(self.shared.peer.channel_max);
+        let channel = self.channels.open(id.0, channel_max);
+        let channel = channel.and_then(|channel| u16::try_from(channel).ok());
+        let session = Session::new(id, channel.ok_or(BeginError::TooMany)?, &self.shared.settings);
+        session.put_begin(None, &mut self.shared);
+        self.sessions.insert(id, Box::new(session));
+        Ok(id)
     }
 
     /// Ends a session and all its links. No event follows for them.
     pub fn end(&mut self, session: SessionId, error: Option<Error>) {
-        unimplemented!("{session:?} {error:?}")
+        if let Some(session) = self.sessions.remove(&session) {
+            session.put_end(error, &mut self.shared);
+            session.release(&mut self.shared);
+        }
     }
 
     /// Attaches a link of our own; [`Event::Attached`] or [`Event::Detached`] follows.
     pub fn attach(&mut self, session: SessionId, link: NewLink) -> Result<LinkId, BeginError> {
-        unimplemented!("{session:?} {link:?}")
+        let session = self.sessions.get_mut(&session).ok_or(BeginError::NotOpen)?;
+        session.attach(link, &mut self.shared)
     }
 
     /// Answers [`Event::Attach`]: the link is there, and has its first credit. Does
     /// nothing for a link that is gone or has been answered.
     pub fn accept_attach(&mut self, link: LinkId, accept: Accept) {
-        unimplemented!("{link:?} {accept:?}")
+        self.on(link, |session, shared| session.accept_attach(link.number, accept, shared));
     }
 
     /// Answers [`Event::Attach`] with an attach without source and target, and a detach
     /// that says why. No event follows for the link.
     pub fn refuse_attach(&mut self, link: LinkId, error: Error) {
-        unimplemented!("{link:?} {error:?}")
+        self.on(link, |session, shared| session.refuse_attach(link.number, error, shared));
     }
 
     /// Detaches a link for good. No event follows for it.
     pub fn detach(&mut self, link: LinkId, error: Option<Error>) {
-        unimplemented!("{link:?} {error:?}")
+        self.on(link, |session, shared| session.detach(link.number, error, shared));
     }
 
     /// Sets the credit of a link on which we receive: so many from now on. A link of
     /// [`CreditPolicy::Window`] has that as its window from now on.
     pub fn grant(&mut self, link: LinkId, credit: u32) {
-        unimplemented!("{link:?} {credit}")
+        self.on(link, |session, shared| session.grant(link.number, credit, shared));
     }
 
     /// Asks the peer to use up the credit of a link of [`CreditPolicy::Manual`] now, or
     /// to give it back; [`Event::Drained`] follows.
     pub fn drain(&mut self, link: LinkId) {
-        unimplemented!("{link:?}")
+        self.on(link, |session, shared| session.drain(link.number, shared));
     }
 
     /// Gives back what is left of the credit of a link on which we send, after
     /// [`Event::Credit`] with `drain`.
     pub fn drained(&mut self, link: LinkId) {
-        unimplemented!("{link:?}")
+        self.on(link, |session, shared| session.drained(link.number, shared));
     }
 
     /// Sends a message, in as many transfers as the peer's frame size makes of it. An
     /// error leaves nothing behind.
     pub fn send(&mut self, link: LinkId, outgoing: Outgoing) -> Result<DeliveryId, SendError> {
-        unimplemented!("{link:?} {outgoing:?}")
+        let sent = self.on(link, |session, shared| session.send(link.number, outgoing, shared));
+        self.has_grace |= self.shared.is_output_full();
+        sent.unwrap_or(Err(SendError::NotSendable))
     }
 
     /// Whether [`Self::send`] would take a small message now.
     pub fn can_send(&mut self, link: LinkId) -> Result<(), SendError> {
-        unimplemented!("{link:?}")
+        let can = self.on(link, |session, shared| session.can_send(link.number, shared));
+        can.unwrap_or(Err(SendError::NotSendable))
     }
 
     /// The credit that is left on a link on which we send.
     #[must_use]
     pub fn credit(&self, link: LinkId) -> u32 {
-        unimplemented!("{link:?}")
+        let session = self.sessions.get(&link.session);
+        session.map(|session| session.credit(link.number)).unwrap_or_default()
     }
 
     /// Settles a delivery that came, or answers [`Event::Settled`] that waits for it.
     /// Does nothing for a delivery that is settled or gone: calling it is never wrong.
     pub fn settle(&mut self, delivery: DeliveryId, state: DeliveryState) {
-        unimplemented!("{delivery:?} {state:?}")
+        let DeliveryId { link, number } = delivery;
+        self.on(link, |session, shared| session.settle(link.number, number, state, shared));
     }
 
     /// Closes the connection. What was put out before goes out; [`Self::is_closed`]
     /// turns true when the peer has answered or the close deadline is over. No event
     /// follows.
     pub fn close(&mut self, now: Duration, error: Option<Error>) {
-        unimplemented!("{now:?} {error:?} {:?}", self.settings)
+        match self.stage {
+            Stage::Opening(Opening::Open) => self.put_close(now, error),
+            Stage::Opening(_) => self.finish(),
+            Stage::Open => self.put_close(now, error),
+            Stage::Closing | Stage::Deaf | Stage::Closed => {}
+        }
+        self.shared.events.clear();
+    }
+
+    fn on<T>(
+        &mut self,
+        link: LinkId,
+        call: impl FnOnce(&mut Session, &mut Shared) -> T,
+    ) -> Option<T> {
+        let session = self.sessions.get_mut(&link.session)?;
+        Some(call(session, &mut self.shared))
+    }
+
+    /// None after 2³² sessions: no id is used twice.
+    fn next_session_id(&mut self) -> Option<SessionId> {
+        let id = self.next_session;
+        self.next_session = id.checked_add(1)?;
+        Some(SessionId(id))
+    }
+
+    /// One and a half times what we say that we allow.
+    fn silence_max(&self) -> Duration {
+        self.shared.settings.idle_time_out.saturating_mul(3) / 2
+    }
+
+    /// The idle timer fired: the frames since it was set move it.
+    fn check_silence(&mut self, now: Duration) {
+        let due = self.last_frame.saturating_add(self.silence_max());
+        if due > now {
+            self.timers.set(Timer::Idle, due);
+        } else if !self.may_process() || !self.shared.events.is_empty() || self.has_grace {
+            // We didn't read, so we cannot know. While the owner is late, the peer is
+            // not to blame; one that doesn't read its input gets one more interval.
+            self.has_grace = false;
+            self.timers.set(Timer::Idle, now.saturating_add(self.silence_max()));
+        } else {
+            let text = "nothing came within one and a half times the idle time-out";
+            let error = Error::new(condition::RESOURCE_LIMIT_EXCEEDED, text);
+            self.put_close(now, Some(error));
+            self.closed(Closed::TimedOut(Timeout::Idle));
+        }
+    }
+
+    /// Whether one more frame may be taken. Every queue of this machine is behind one
+    /// of these bounds, or behind a number in the settings.
+    fn may_process(&self) -> bool {
+        match self.stage {
+            Stage::Closing | Stage::Deaf => true,
+            Stage::Closed | Stage::Opening(Opening::Decision) => false,
+            Stage::Opening(_) | Stage::Open => {
+                self.shared.events.len() < EVENTS_MAX
+                    && !self.shared.is_output_full()
+                    && self.shared.usage.unsettled_bytes < self.shared.settings.unsettled_bytes_max
+            }
+        }
+    }
+
+    /// Tells the owner that it is over.
+    fn closed(&mut self, closed: Closed) {
+        self.shared.event(Event::Closed(closed));
+    }
+
+    /// Nothing is waited for any more.
+    fn finish(&mut self) {
+        self.stage = Stage::Closed;
+        self.forget_all();
+    }
+
+    fn forget_all(&mut self) {
+        self.timers.stop_all();
+        self.sessions = BTreeMap::new();
+        self.channels = Numbers::default();
+        self.shared.usage = shared::Usage::default();
     }
 }
+
+/// Events that wait for the owner: with that many, handling stops and can be resumed.
+/// A frame that brings many, a disposition, ends deliveries of which there are only so many.
+const EVENTS_MAX: usize = 64;

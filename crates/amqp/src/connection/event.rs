@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::ids::{DeliveryId, LinkId, SessionId};
+use crate::frame::{HeaderError, ProtocolHeader};
 use crate::performative::{Attach, DeliveryState, Error, Open};
 use crate::sasl::Outcome;
 use crate::types::Symbol;
@@ -136,9 +137,12 @@ pub enum Closed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandshakeError {
-    /// These 8 bytes are no protocol header that could stand here.
-    #[error("{0:02x?} is not the protocol header that is expected here")]
-    WrongHeader([u8; 8]),
+    /// No protocol header of AMQP 1.0.
+    #[error(transparent)]
+    WrongHeader(#[from] HeaderError),
+    /// A protocol header that may not stand here.
+    #[error("protocol header for {0:?} cannot stand here")]
+    UnexpectedHeader(ProtocolHeader),
     /// What should be a SASL frame is none.
     #[error("malformed sasl frame")]
     MalformedSasl,
