@@ -14,6 +14,7 @@ pub(crate) mod format;
 mod reader;
 #[cfg(test)]
 pub(crate) mod tests;
+mod value;
 pub(crate) mod writer;
 
 use bytes::{Bytes, BytesMut};

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::format::{self, descriptor_named};
 use super::{DecodeError, Limits};
-use crate::types::{Array, Described, Map, Symbol, Timestamp, Uuid, Value};
+use crate::types::{Map, Symbol, Timestamp, Value};
 
 /// A place in bytes, and what may still be built from the rest.
 ///
@@ -15,7 +15,7 @@ pub(crate) struct Reader<'a> {
     at: usize,
     /// End of the list, map or array that is read, or of the input.
     end: usize,
-    depth_left: u32,
+    pub(super) depth_left: u32,
     items_left: u32,
     limits: Limits,
 }
@@ -27,7 +27,7 @@ pub(crate) struct Compound {
     outer_end: usize,
 }
 
-type Decoded<T> = Result<T, DecodeError>;
+pub(super) type Decoded<T> = Result<T, DecodeError>;
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(input: &'a Bytes, limits: &Limits) -> Reader<'a> {
@@ -194,14 +194,6 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Any value.
-    pub(crate) fn value(&mut self) -> Decoded<Value> {
-        match self.byte()? {
-            format::DESCRIBED => self.described(),
-            format => self.content(format),
-        }
-    }
-
     /// The descriptor of a composite type, in any of its spellings, as a number.
     pub(crate) fn descriptor(&mut self, expected: &'static str) -> Decoded<u8> {
         match self.byte()? {
@@ -256,125 +248,19 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// The content of a value whose format code was read.
-    fn content(&mut self, format: u8) -> Decoded<Value> {
-        Ok(match format {
-            format::NULL => Value::Null,
-            format::TRUE => Value::Boolean(true),
-            format::FALSE => Value::Boolean(false),
-            format::BOOLEAN => Value::Boolean(self.boolean_byte()?),
-            format::UBYTE => Value::Ubyte(self.byte()?),
-            format::USHORT => Value::Ushort(u16::from_be_bytes(self.chunk()?)),
-            format::UINT0 => Value::Uint(0),
-            format::SMALL_UINT => Value::Uint(u32::from(self.byte()?)),
-            format::UINT => Value::Uint(u32::from_be_bytes(self.chunk()?)),
-            format::ULONG0 => Value::Ulong(0),
-            format::SMALL_ULONG => Value::Ulong(u64::from(self.byte()?)),
-            format::ULONG => Value::Ulong(u64::from_be_bytes(self.chunk()?)),
-            format::BYTE => Value::Byte(i8::from_be_bytes(self.chunk()?)),
-            format::SHORT => Value::Short(i16::from_be_bytes(self.chunk()?)),
-            format::SMALL_INT => Value::Int(i32::from(i8::from_be_bytes(self.chunk()?))),
-            format::INT => Value::Int(i32::from_be_bytes(self.chunk()?)),
-            format::SMALL_LONG => Value::Long(i64::from(i8::from_be_bytes(self.chunk()?))),
-            format::LONG => Value::Long(i64::from_be_bytes(self.chunk()?)),
-            format::FLOAT => Value::Float(f32::from_be_bytes(self.chunk()?)),
-            format::DOUBLE => Value::Double(f64::from_be_bytes(self.chunk()?)),
-            format::DECIMAL32 => Value::Decimal32(self.chunk()?),
-            format::DECIMAL64 => Value::Decimal64(self.chunk()?),
-            format::DECIMAL128 => Value::Decimal128(self.chunk()?),
-            format::CHAR => {
-                let number = u32::from_be_bytes(self.chunk()?);
-                Value::Char(char::from_u32(number).ok_or(DecodeError::NotChar(number))?)
-            }
-            format::TIMESTAMP => Value::Timestamp(i64::from_be_bytes(self.chunk()?)),
-            format::UUID => Value::Uuid(self.chunk::<{ size_of::<Uuid>() }>()?),
-            format::BINARY8 | format::BINARY32 => Value::Binary(self.binary_content(format)?),
-            format::STRING8 | format::STRING32 => Value::String(self.string_content(format)?),
-            format::SYMBOL8 | format::SYMBOL32 => Value::Symbol(self.symbol_content(format)?),
-            format::LIST0 | format::LIST8 | format::LIST32 => {
-                Value::List(self.list_content(format)?)
-            }
-            format::MAP8 | format::MAP32 => Value::Map(self.map_content(format)?),
-            format::ARRAY8 | format::ARRAY32 => Value::Array(self.array_content(format)?),
-            unknown => return Err(DecodeError::UnknownFormat(unknown)),
-        })
-    }
-
-    fn described(&mut self) -> Decoded<Value> {
-        self.deeper()?;
-        self.charge(1)?;
-        let descriptor = self.value()?;
-        let value = self.value()?;
-        self.depth_left += 1;
-        Ok(Value::Described(Box::new(Described { descriptor, value })))
-    }
-
-    fn list_content(&mut self, format: u8) -> Decoded<Vec<Value>> {
-        let compound = self.enter(format)?;
-        self.charge_present(compound.count)?;
-        let mut items = Vec::with_capacity(compound.count as usize);
-        for _ in 0..compound.count {
-            items.push(self.value()?);
-        }
-        self.leave(&compound)?;
-        Ok(items)
-    }
-
-    fn map_content(&mut self, format: u8) -> Decoded<Map> {
-        let compound = self.enter(format)?;
-        self.charge_present(compound.count)?;
-        if !compound.count.is_multiple_of(2) {
-            return Err(DecodeError::OddMap);
-        }
-        let mut entries = Vec::with_capacity(compound.count as usize / 2);
-        for _ in 0..compound.count / 2 {
-            let key = self.value()?;
-            let value = self.value()?;
-            entries.push((key, value));
-        }
-        self.leave(&compound)?;
-        Ok(Map::from(entries))
-    }
-
-    fn array_content(&mut self, format: u8) -> Decoded<Array> {
-        let compound = self.enter(format)?;
-        let mut descriptors = Vec::new();
-        let item_format = loop {
-            match self.byte()? {
-                format::DESCRIBED => {
-                    self.charge(1)?;
-                    descriptors.push(self.value()?);
-                }
-                item_format => break item_format,
-            }
-        };
-        let kind = format::kind(item_format).ok_or(DecodeError::UnknownFormat(item_format))?;
-        if format::is_empty(item_format) {
-            self.charge(compound.count)?;
-        } else {
-            self.charge_present(compound.count)?;
-        }
-        let mut items = Vec::with_capacity(compound.count as usize);
-        for _ in 0..compound.count {
-            items.push(self.content(item_format)?);
-        }
-        self.leave(&compound)?;
-        Ok(Array::of_same_kind(descriptors, kind, items))
-    }
-
-    fn binary_content(&mut self, format: u8) -> Decoded<Bytes> {
+    pub(super) fn binary_content(&mut self, format: u8) -> Decoded<Bytes> {
         let start = self.at;
         let length = self.variable(format)?.len();
         debug_assert!(self.at - start > length);
         Ok(self.input.slice(self.at - length..self.at))
     }
 
-    fn string_content(&mut self, format: u8) -> Decoded<String> {
+    pub(super) fn string_content(&mut self, format: u8) -> Decoded<String> {
         let text = std::str::from_utf8(self.variable(format)?);
         text.map(str::to_owned).map_err(|_| DecodeError::NotUtf8)
     }
 
-    fn symbol_content(&mut self, format: u8) -> Decoded<Symbol> {
+    pub(super) fn symbol_content(&mut self, format: u8) -> Decoded<Symbol> {
         let text = std::str::from_utf8(self.variable(format)?);
         let text = text.map_err(|_| DecodeError::NotAscii)?;
         Symbol::try_from(text).map_err(|_| DecodeError::NotAscii)
@@ -389,7 +275,7 @@ impl<'a> Reader<'a> {
         self.take(length)
     }
 
-    fn boolean_byte(&mut self) -> Decoded<bool> {
+    pub(super) fn boolean_byte(&mut self) -> Decoded<bool> {
         match self.byte()? {
             0 => Ok(false),
             1 => Ok(true),
@@ -406,14 +292,14 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn deeper(&mut self) -> Decoded<()> {
+    pub(super) fn deeper(&mut self) -> Decoded<()> {
         let limit = self.limits.depth_max;
         self.depth_left = self.depth_left.checked_sub(1).ok_or(DecodeError::TooDeep { limit })?;
         Ok(())
     }
 
     /// Counts values before they are made room for.
-    fn charge(&mut self, count: u32) -> Decoded<()> {
+    pub(super) fn charge(&mut self, count: u32) -> Decoded<()> {
         let limit = self.limits.items_max;
         self.items_left =
             self.items_left.checked_sub(count).ok_or(DecodeError::TooMany { limit })?;
@@ -421,7 +307,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Like [`Reader::charge`], for values that take a byte at least.
-    fn charge_present(&mut self, count: u32) -> Decoded<()> {
+    pub(super) fn charge_present(&mut self, count: u32) -> Decoded<()> {
         if count as usize > self.left_bytes() {
             return Err(DecodeError::Truncated);
         }
@@ -438,7 +324,7 @@ impl<'a> Reader<'a> {
         Ok(byte)
     }
 
-    fn chunk<const N: usize>(&mut self) -> Decoded<[u8; N]> {
+    pub(super) fn chunk<const N: usize>(&mut self) -> Decoded<[u8; N]> {
         let bytes = self.take(N)?;
         bytes.first_chunk().copied().ok_or(DecodeError::Truncated)
     }
