@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::nodes::Access;
-use crate::auth::Rights;
+use crate::auth::{PolicyToken, Rights};
 
 /// The claims of a connection. Cheap to clone; every clone sees the same.
 #[derive(Clone, Debug, Default)]
@@ -105,9 +105,12 @@ impl Claims {
         covering.map(|claim| claim.expires).max()
     }
 
-    /// Adds a claim, or renews the one for the same subject.
-    pub(super) fn put(&self, claim: Claim) -> Result<(), TooMany> {
+    /// Adds a claim, or renews the one for the same subject. Those that have run out make room.
+    pub(super) fn put(&self, claim: Claim, now: Timestamp) -> Result<(), TooMany> {
         let mut claims = self.0.claims.lock();
+        if claims.len() >= CLAIMS_MAX {
+            claims.retain(|claim| claim.expires > now);
+        }
         match claims.iter().position(|known| known.subject.is_same(&claim.subject)) {
             Some(index) => claims[index] = claim,
             None if claims.len() >= CLAIMS_MAX => return Err(TooMany),
@@ -145,9 +148,21 @@ impl Claims {
     }
 }
 
+impl Claim {
+    /// The claim of a policy's token.
+    pub(super) fn of_policy(text: &str, proof: PolicyToken) -> Self {
+        let subject = Subject::Policy {
+            name: proof.name.into(),
+            resource: proof.token.resource_raw().into(),
+            rights: proof.rights,
+        };
+        Self { subject, text: text.into(), token: proof.token, expires: proof.expires }
+    }
+}
+
 impl Subject {
     /// Whether a token for one replaces a token for the other.
-    fn is_same(&self, other: &Self) -> bool {
+    pub(super) fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Identity(one), Self::Identity(two)) => one == two,
             (

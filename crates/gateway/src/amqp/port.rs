@@ -61,7 +61,7 @@ pub struct PortGone;
 pub(super) enum Command {
     Send { sent: Sent, outgoing: Outgoing },
     Settle { id: DeliveryId, state: DeliveryState },
-    Reply { reply_to: Option<String>, message: Box<Message> },
+    Reply { node: &'static str, reply_to: Option<String>, message: Box<Message> },
 }
 
 /// Names a port on its connection.
@@ -174,12 +174,13 @@ impl Port {
         self.command(Command::Settle { id: received.id, state });
     }
 
-    /// Answers a request on the link of the same session that takes this node's answers
-    /// ([`super::nodes::Serve::Replies`]); of several, the one whose target the request names in
-    /// `reply-to`. The answer waits for the link and its credit; a client that lets too many pile
-    /// up loses its session. Settle the request first: uamqp takes the other order for a failure.
-    pub fn reply(&mut self, reply_to: Option<String>, answer: Message) {
-        self.command(Command::Reply { reply_to, message: Box::new(answer) });
+    /// Answers a request on the link of the same session that takes the answers of this
+    /// request-response node ([`super::nodes::Serve::Replies`] with the same name); of several, the
+    /// one whose target is `reply_to`, which the request names. The answer waits for the link and
+    /// its credit; a client that lets too many pile up loses its session. Settle the request first:
+    /// uamqp takes the other order for a failure.
+    pub fn reply(&mut self, node: &'static str, reply_to: Option<String>, answer: Message) {
+        self.command(Command::Reply { node, reply_to, message: Box::new(answer) });
     }
 
     fn command(&mut self, command: Command) {
@@ -199,9 +200,9 @@ impl PortEnd {
         wake(waker);
     }
 
-    /// Events that the node has not looked at yet.
-    pub(super) fn waiting(&self) -> usize {
-        self.0.lock().events.len()
+    /// Whether nothing is left to do.
+    pub(super) fn is_idle(&self) -> bool {
+        self.0.lock().commands.is_empty()
     }
 
     /// The client's credit is now this much.

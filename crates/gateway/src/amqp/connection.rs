@@ -1,0 +1,254 @@
+//! The loop of one connection: events of the machine up, what the backends do down.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use amqp::connection::{Closed, Event};
+use amqp::performative::condition;
+use futures_util::StreamExt;
+use host::signals::Shutdown;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::core::{Around, Core, Done, Next};
+use super::devices::Seen;
+use super::io::{Io, Wire};
+use super::nodes::Nodes;
+use crate::auth::Identities;
+use crate::backend::DeviceBackend;
+
+/// How a connection ends.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Ended {
+    /// The client closed it.
+    #[error("client said goodbye")]
+    Goodbye,
+    /// The socket is gone.
+    #[error("connection lost")]
+    Lost,
+    /// This server ends it; the machine still has to say so.
+    #[error("closed by this server: {}", .0.condition)]
+    Closing(Box<amqp::Error>),
+    /// The machine has ended it.
+    #[error("client broke a rule: {0}")]
+    Violation(String),
+}
+
+/// What was under way at a connection's end may take this long.
+const FINISH: Duration = Duration::from_secs(5);
+/// How long the last bytes may take to leave when a connection ends, the client's close included.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Serves a connection until it ends.
+pub(super) async fn run<S, B, N>(io: S, around: Around<B, N>, shutdown: &Shutdown)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+    B: DeviceBackend + Identities,
+    N: Nodes,
+{
+    let mut wire = Wire::new(io, around.clock.clone());
+    let mut core = Core::new(Arc::new(around));
+    let ended = {
+        let mut stop = std::pin::pin!(shutdown.wait());
+        loop {
+            let turn = core.turn(&mut wire);
+            tokio::select! {
+                biased;
+                ended = turn => if let Err(ended) = ended { break ended },
+                () = &mut stop => break Ended::Closing(Box::new(shutting_down())),
+            }
+        }
+    };
+    core.end(&mut wire, ended).await;
+}
+
+fn shutting_down() -> amqp::Error {
+    amqp::Error::new(condition::CONNECTION_FORCED, "this server stops; connect again")
+}
+
+impl<B, N> Core<B, N>
+where
+    B: DeviceBackend + Identities,
+    N: Nodes,
+{
+    /// One round: work off what is there, then wait for the next thing.
+    async fn turn<S>(&mut self, wire: &mut Wire<S>) -> Result<(), Ended>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        self.handle_events()?;
+        self.submit_telemetry();
+        self.release_telemetry();
+        self.work_ports();
+        self.flush_devices();
+        self.flush_replies();
+        self.set_alarm();
+        let next = poll_fn(|cx| {
+            let reads = self.reads();
+            match wire.poll(cx, &mut self.machine, reads) {
+                Poll::Ready(Io::End) => return Poll::Ready(Err(Ended::Lost)),
+                Poll::Ready(Io::Read | Io::Wrote) => return Poll::Ready(Ok(None)),
+                Poll::Pending => {}
+            }
+            self.poll(cx).map(|next| Ok(Some(next)))
+        });
+        match next.await? {
+            None | Some(Next::Ports) => Ok(()),
+            Some(Next::Alarm) => self.handle_timeout(),
+            Some(Next::Durable(result)) => {
+                self.telemetry_durable(result);
+                Ok(())
+            }
+            Some(Next::Done(done)) => self.handle_done(done),
+            Some(Next::Seen(seen)) => self.handle_seen(seen),
+        }
+    }
+
+    fn handle_events(&mut self) -> Result<(), Ended> {
+        while self.reads() {
+            let Some(event) = self.machine.poll_event() else { break };
+            match event {
+                Event::SaslInit { mechanism, response, .. } => {
+                    self.handle_sasl(mechanism.as_str(), &response);
+                }
+                Event::Open(open) => self.host = open.hostname.as_deref().map(Arc::from),
+                Event::Attach { link, attach } => self.handle_attach(link, attach),
+                Event::Delivery(delivery) => self.handle_delivery(delivery),
+                Event::Settled { delivery, state, settled } => {
+                    self.handle_settled(delivery, state, settled);
+                }
+                Event::Credit { link, credit, drain } => self.handle_credit(link, credit, drain),
+                Event::Detached { link, .. } => self.handle_detached(link),
+                Event::SessionEnded { session, .. } => self.handle_session_ended(session),
+                Event::Closed(closed) => return Err(ended(closed)),
+                // Windows that open are looked at in every turn; the rest never comes to a server
+                // that attaches and drains nothing itself.
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_timeout(&mut self) -> Result<(), Ended> {
+        let now = self.around.clock.now();
+        self.telemetry.retry(now);
+        self.machine.handle_timeout(now.since_origin());
+        self.expire_devices(now)?;
+        self.check_stranger(now)
+    }
+
+    /// Who has proven nothing for a while has to go.
+    fn check_stranger(&mut self, now: host::clock::Mono) -> Result<(), Ended> {
+        let known = !self.devices.is_empty() || !self.ports.is_empty() || self.claims.len() > 0;
+        match self.stranger_until {
+            Some(_) if known => {
+                self.stranger_until = None;
+                Ok(())
+            }
+            Some(until) if now >= until => Err(Ended::Closing(Box::new(amqp::Error::new(
+                condition::UNAUTHORIZED_ACCESS,
+                "no valid token came in time",
+            )))),
+            _ => Ok(()),
+        }
+    }
+
+    fn handle_done(&mut self, done: Done<B::Link>) -> Result<(), Ended> {
+        match done {
+            Done::Sasl { outcome, claim } => self.sasl_decided(outcome, claim),
+            Done::Token(verdict) => return self.token_judged(*verdict),
+            Done::Opened { device, opened } => self.device_opened(device, opened),
+            Done::Request { device, finished } => self.request_finished(device, finished),
+            Done::Closed => {}
+            Done::Node { port, opened } => self.node_opened(port, opened),
+            Done::Served { port, error } => self.node_served(port, error),
+        }
+        Ok(())
+    }
+
+    fn handle_seen(&mut self, seen: Seen) -> Result<(), Ended> {
+        match seen {
+            Seen::Closed { device, reason } => self.session_closed(device, reason),
+            Seen::Downlink { device, queue, downlink } => {
+                self.downlink(device, queue, downlink);
+                Ok(())
+            }
+        }
+    }
+
+    /// Says goodbye, finishes what is under way, and tells the backends.
+    async fn end<S>(mut self, wire: &mut Wire<S>, ended: Ended)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let peer = &self.around.peer;
+        match &ended {
+            Ended::Violation(_) => tracing::warn!(%peer, %ended, "connection closed"),
+            _ => tracing::debug!(%peer, %ended, "connection closed"),
+        }
+        let graceful = matches!(ended, Ended::Goodbye);
+        self.watches.clear();
+        self.end_ports();
+        self.close_all_devices(graceful);
+        if let Ended::Closing(error) = ended {
+            self.machine.close(self.now(), Some(*error));
+        }
+        let clock = self.around.clock.clone();
+        let _ = clock.timeout(LINGER, self.say_goodbye(wire)).await;
+        if clock.timeout(FINISH, self.finish()).await.is_err() {
+            tracing::warn!(peer = %self.around.peer, "the backend did not finish in time");
+        }
+    }
+
+    /// Writes the last bytes and waits for the client's close.
+    async fn say_goodbye<S>(&mut self, wire: &mut Wire<S>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        while !self.machine.is_closed() || !self.machine.output().is_empty() {
+            while self.machine.poll_event().is_some() {}
+            let deadline = self.machine.poll_timeout().map(super::core::mono);
+            let clock = self.around.clock.clone();
+            let step = poll_fn(|cx| wire.poll(cx, &mut self.machine, true));
+            let io = match deadline {
+                Some(deadline) => clock.timeout_at(deadline, step).await.ok(),
+                None => Some(step.await),
+            };
+            match io {
+                Some(Io::End) => return,
+                Some(_) => {}
+                None => self.machine.handle_timeout(self.around.clock.now().since_origin()),
+            }
+        }
+        wire.shut().await;
+    }
+
+    /// Lets everything end that was begun; what comes of it is told to nobody any more.
+    async fn finish(&mut self) {
+        while let Some(done) = self.work.next().await {
+            if let Err(ended) = self.handle_done(done) {
+                tracing::debug!(%ended, "after the end");
+            }
+            self.close_all_devices(false);
+            self.end_ports();
+        }
+    }
+}
+
+fn ended(closed: Closed) -> Ended {
+    match closed {
+        Closed::Peer(None) => Ended::Goodbye,
+        Closed::Peer(Some(error)) => {
+            tracing::debug!(condition = %error.condition, text = ?error.description, "client closed with an error");
+            Ended::Goodbye
+        }
+        Closed::TimedOut(_) => Ended::Lost,
+        Closed::Violation(error) => {
+            let text = error.description.unwrap_or_default();
+            Ended::Violation(format!("{}: {text:?}", error.condition))
+        }
+        Closed::Handshake(error) => Ended::Violation(error.to_string()),
+        other => Ended::Violation(format!("{other:?}")),
+    }
+}
