@@ -116,7 +116,12 @@ impl SasToken {
     /// The identity that its resource names, when that is what it names. Only a signature proves
     /// that it is this one.
     pub fn identity(&self) -> Option<IdentityId> {
-        let decoded = percent::decode_exact(&self.resource_raw)?;
+        Self::identity_in(&self.resource_raw)
+    }
+
+    /// The identity that a resource names, encoded or not; the audience of a token exchange, too.
+    pub fn identity_in(resource: &str) -> Option<IdentityId> {
+        let decoded = percent::decode_exact(resource)?;
         let (_, path) = split_resource(&decoded);
         let segments: Vec<_> = path.split('/').filter(|segment| !segment.is_empty()).collect();
         match segments.as_slice() {
