@@ -52,8 +52,13 @@ fn decode(reader: &mut Reader<'_>) -> Result<SaslFrame, DecodeError> {
     match reader.descriptor(EXPECTED)? {
         descriptor::MECHANISMS => {
             let mut fields = Fields::enter(reader, "sasl-mechanisms", 1)?;
-            let mechanisms = fields.required("sasl-server-mechanisms", Reader::symbols)?;
+            const FIELD: &str = "sasl-server-mechanisms";
+            let mechanisms = fields.required(FIELD, Reader::symbols)?;
             fields.leave()?;
+            // An array of none means the same as null. Part 1 §1.4
+            if mechanisms.is_empty() {
+                return Err(DecodeError::MissingField { field: FIELD });
+            }
             Ok(SaslFrame::Mechanisms(mechanisms))
         }
         descriptor::INIT => {

@@ -49,6 +49,7 @@ fn init(mechanism: &'static str, initial_response: Option<&'static str>) -> Sasl
 fn refusals() {
     let decode = |words| SaslFrame::decode(&wire(words), &Limits::default());
     assert!(matches!(decode("005340 45"), Err(DecodeError::MissingField { .. })));
+    assert!(matches!(decode("005340 c00501 e00200a3"), Err(DecodeError::MissingField { .. })));
     assert!(matches!(decode("005344 c00301 5005"), Err(DecodeError::Field { .. })));
     assert!(matches!(decode("005318 45"), Err(DecodeError::UnknownDescriptor { .. })));
 }
