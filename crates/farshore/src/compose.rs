@@ -5,3 +5,4 @@ pub(crate) mod edge;
 pub(crate) mod engine;
 pub(crate) mod hub;
 pub(crate) mod operations;
+pub(crate) mod rest;

@@ -19,6 +19,7 @@ pub mod env;
 pub mod fs;
 pub mod http;
 pub mod logs;
+pub mod memory;
 pub mod metrics;
 pub mod net;
 pub mod process;

@@ -92,6 +92,7 @@ impl RunningEdge {
             about: About { version: env!("CARGO_PKG_VERSION").to_owned(), ..About::default() },
             timing: Timing::default(),
         };
+        tokio::spawn(super::rest::after_start(clock.clone()));
         let (agent_stop, daemon_stop) = (Shutdown::new(), Shutdown::new());
         let daemon = std::sync::Arc::new(daemon);
         let agent = tokio::spawn(run_agent(
