@@ -159,12 +159,14 @@ where
             _ => tracing::debug!(id = %self.id(), %ended, "connection closed"),
         }
         let graceful = matches!(ended, Ended::Goodbye);
-        if graceful {
-            self.last_words();
-        }
-        if !graceful && let Some(will) = self.will.take() {
-            self.leave(will);
-        }
+        // What a client published right before it said goodbye counts, though nobody waits for its
+        // acknowledgement any more. Who goes without a goodbye leaves a will instead.
+        let last = if graceful {
+            std::mem::take(&mut self.batch)
+        } else {
+            self.will.take().into_iter().collect()
+        };
+        self.leave(last).await;
         if matches!(ended, Ended::Goodbye | Ended::Closed(_)) {
             self.wire.finish().await;
         }
@@ -180,8 +182,8 @@ where
         self.handle_events()?;
         self.submit()?;
         self.release()?;
-        for lock in self.deliveries.flush(&mut self.wire.machine) {
-            self.requests.push(Request::Settle { lock, outcome: Settlement::Complete });
+        for (lock, outcome) in self.deliveries.flush(&mut self.wire.machine) {
+            self.requests.push(Request::Settle { lock, outcome });
         }
         if let Some(reason) = self.end.close_reason() {
             return Err(Ended::Closed(reason));
@@ -339,7 +341,7 @@ where
         let mut codes = Vec::with_capacity(filters.len());
         for (filter, qos) in filters {
             let code = match self.topics.parse_filter(filter.as_str()) {
-                Ok(_) if self.deliveries.filter_count() >= self.settings.subscriptions_max => {
+                Ok(_) if self.has_no_room_for(filter.as_str()) => {
                     tracing::warn!(id = %self.id(), "too many subscriptions; the filter is refused");
                     SubackCode::Failure
                 }
@@ -361,6 +363,11 @@ where
         }
         let subscriptions = self.deliveries.subscriptions(false);
         self.requests.push(Request::Subscribe { packet_id, codes, subscriptions });
+    }
+
+    fn has_no_room_for(&self, filter: &str) -> bool {
+        let full = self.deliveries.filter_count() >= self.settings.subscriptions_max;
+        full && !self.deliveries.has(filter)
     }
 
     fn refused_filter(&self, filter: &str, reason: &FilterError) {
@@ -442,21 +449,23 @@ where
         }
     }
 
-    /// What a client published right before it said goodbye counts, though nobody waits for its
-    /// acknowledgement any more.
-    fn last_words(&mut self) {
-        if self.batch.is_empty() {
+    /// Hands over the last messages; while the backend is busy, it is asked again.
+    async fn leave(&mut self, mut last: Vec<Message>) {
+        if last.is_empty() {
             return;
         }
-        if let Err(error) = self.link.submit(&mut self.batch) {
+        let clock = self.wire.clock.clone();
+        let submit = async {
+            loop {
+                match self.link.submit(&mut last) {
+                    Err(SubmitError::Busy) => clock.sleep(RETRY_BUSY).await,
+                    other => return other.map(drop),
+                }
+            }
+        };
+        let submitted = clock.timeout(FINISH, submit).await.unwrap_or(Err(SubmitError::Busy));
+        if let Err(error) = submitted {
             tracing::warn!(id = %self.id(), %error, "cannot store a client's last messages");
-        }
-    }
-
-    /// The client's will.
-    fn leave(&self, will: Message) {
-        if let Err(error) = self.link.submit(&mut vec![will]) {
-            tracing::warn!(id = %self.id(), %error, "cannot store a client's will");
         }
     }
 }

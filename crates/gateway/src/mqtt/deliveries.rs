@@ -9,7 +9,7 @@ use mqtt::server::ServerConnection;
 use mqtt::{SendError, Topic};
 use uuid::Uuid;
 
-use crate::backend::Subscriptions;
+use crate::backend::{Settlement, Subscriptions};
 use crate::session::{Delivery, Downlink};
 
 /// The downward half of a connection.
@@ -44,6 +44,11 @@ impl Deliveries {
             calls: VecDeque::new(),
             last_rid: 0,
         }
+    }
+
+    /// Whether a filter is granted already.
+    pub(super) fn has(&self, filter: &str) -> bool {
+        self.filters.iter().any(|(known, ..)| known == filter)
     }
 
     /// Grants a filter, or changes its QoS.
@@ -110,6 +115,9 @@ impl Deliveries {
             Downlink::Method { call, request } => {
                 let rid = self.register(call);
                 let topic = TopicSet::method_request(&request.name, &rid);
+                // A narrower filter takes its own methods only; the caller of another one hears of
+                // a time-out, as from a device that does not know the method.
+                self.qos(Subscription::Methods, &topic)?;
                 let outgoing =
                     Outgoing { topic, payload: request.payload, qos: QoS::AtMostOnce, lock: None };
                 self.waiting.push_back(outgoing);
@@ -146,17 +154,17 @@ impl Deliveries {
         self.waiting.push_back(Outgoing { topic, payload, qos: QoS::AtMostOnce, lock: None });
     }
 
-    /// Moves what waits into the machine's output; gives the locks of messages that are settled by
-    /// that, because the client takes them with QoS 0.
-    pub(super) fn flush(&mut self, machine: &mut ServerConnection) -> Vec<Uuid> {
+    /// Moves what waits into the machine's output; gives what is settled by that: messages that the
+    /// client takes with QoS 0, and those that MQTT cannot carry.
+    pub(super) fn flush(&mut self, machine: &mut ServerConnection) -> Vec<(Uuid, Settlement)> {
         let mut settled = Vec::new();
         while let Some(outgoing) = self.waiting.pop_front() {
             let Ok(topic) = Topic::new(outgoing.topic.as_str()) else {
                 // Built by us from checked ids, but a property bag may exceed a topic's length:
-                // such a message can never be delivered this way.
-                tracing::warn!(
-                    "a message's properties do not fit into a topic; it is left to its lock"
-                );
+                // such a message can never be delivered this way, and its sender may hear of it.
+                let size_bytes = outgoing.topic.len();
+                tracing::warn!(size_bytes, "message properties do not fit into a topic; rejected");
+                settled.extend(outgoing.lock.map(|lock| (lock, Settlement::Reject)));
                 continue;
             };
             match machine.publish(&topic, &outgoing.payload, outgoing.qos) {
@@ -165,7 +173,7 @@ impl Deliveries {
                         self.locks.insert(packet_id, lock);
                     }
                 }
-                Ok(None) => settled.extend(outgoing.lock),
+                Ok(None) => settled.extend(outgoing.lock.map(|lock| (lock, Settlement::Complete))),
                 Err(SendError::OutputFull | SendError::WindowFull) => {
                     self.waiting.push_front(outgoing);
                     break;

@@ -30,6 +30,10 @@ use crate::backend::{
 };
 use crate::session::{CloseReason, Delivery, DeviceSession, Downlink};
 
+mod deliveries;
+mod subscriptions;
+mod wills;
+
 const HOST: &str = "hub.test";
 
 /// Notes what it hears and answers as it is told.
@@ -199,6 +203,18 @@ impl Bench {
         client
     }
 
+    /// A client whose CONNECT was changed before it was sent.
+    async fn connected_with(&self, change: impl FnOnce(&mut Connect)) -> Client {
+        let mut client = self.dial();
+        let mut connect = self.connect("dev1", &key(), 3600);
+        change(&mut connect);
+        client.send(Packet::Connect(Box::new(connect))).await;
+        assert!(
+            matches!(client.next().await, Some(Packet::Connack(c)) if c.code == ConnackCode::Accepted)
+        );
+        client
+    }
+
     fn connect(&self, who: &str, key: &str, seconds: i64) -> Connect {
         let identity: IdentityId = who.parse().unwrap();
         let name = ConnectName::new(HOST, identity.clone(), "test");
@@ -265,10 +281,12 @@ impl Client {
     }
 
     async fn subscribe(&mut self, filters: &[&str]) -> Vec<SubackCode> {
-        let filters = filters
-            .iter()
-            .map(|f| (Filter::with_levels_max(f, 64).unwrap(), QoS::ExactlyOnce))
-            .collect();
+        self.subscribe_with(filters, QoS::ExactlyOnce).await
+    }
+
+    async fn subscribe_with(&mut self, filters: &[&str], qos: QoS) -> Vec<SubackCode> {
+        let filters =
+            filters.iter().map(|f| (Filter::with_levels_max(f, 64).unwrap(), qos)).collect();
         self.send(Packet::Subscribe(Subscribe { packet_id: PacketId::new(900).unwrap(), filters }))
             .await;
         match self.next().await {
@@ -537,23 +555,6 @@ async fn the_server_ends_what_must_end() {
     bench.state.lock().store_is_down = true;
     client.publish("devices/dev1/messages/events/", b"x", 1).await;
     assert_eq!(client.next().await, None);
-}
-
-#[tokio::test]
-async fn a_will_is_left_when_the_client_is_lost() {
-    let bench = Bench::new();
-    let mut client = bench.dial();
-    let mut connect = bench.connect("dev1", &key(), 60);
-    connect.will = Some(mqtt::packet::Will {
-        topic: Topic::new("devices/dev1/messages/events/").unwrap(),
-        payload: Bytes::from_static(b"bye"),
-        qos: QoS::AtLeastOnce,
-        retain: false,
-    });
-    client.send(Packet::Connect(Box::new(connect))).await;
-    assert!(client.next().await.is_some());
-    drop(client);
-    bench.hears(r#"telemetry bye [("iothub-MessageType", "Will")]"#).await;
 }
 
 fn delivery(lock: Uuid, message: Message) -> Delivery {

@@ -14,7 +14,8 @@ use crate::{bag, percent, time};
 impl TopicSet {
     /// Hub → identity: a cloud-to-device message. The bag always holds `%24.to`, because C# throws
     /// without a bag, and times have the form that C# demands; one that is no time is left out,
-    /// because C# would drop the connection over it for as long as the message lives.
+    /// because C# would drop the connection over it for as long as the message lives. So are
+    /// properties without a value, over which Java throws (dp §3.5).
     pub fn cloud_to_device(&self, message: &Message) -> String {
         let to = self.cloud_to_device_address();
         let mut system = Vec::with_capacity(message.system.len() + 1);
@@ -31,8 +32,10 @@ impl TopicSet {
             };
             system.push((*property, value));
         }
+        let has_value = |(_, value): &&(String, String)| !value.is_empty();
+        let properties: Vec<_> = message.properties.iter().filter(has_value).cloned().collect();
         let mut topic = format!("{}/", self.devicebound);
-        bag::write(&system, &message.properties, &mut topic);
+        bag::write(&system, &properties, &mut topic);
         topic
     }
 
