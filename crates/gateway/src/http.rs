@@ -7,6 +7,7 @@
 mod answer;
 mod authorize;
 mod events;
+mod feedback;
 mod resources;
 
 use std::convert::Infallible;
@@ -30,6 +31,7 @@ use crate::backend::DeviceBackend;
 use crate::backend::cloud_to_device::CloudToDeviceBackend;
 use crate::backend::configurations::ConfigurationBackend;
 use crate::backend::events::EventsBackend;
+use crate::backend::feedback::FeedbackBackend;
 use crate::backend::methods::MethodBackend;
 use crate::backend::registry::RegistryBackend;
 use crate::backend::twins::TwinBackend;
@@ -45,6 +47,7 @@ pub trait ServiceBackend:
     + MethodBackend
     + ConfigurationBackend
     + CloudToDeviceBackend
+    + FeedbackBackend
     + EventsBackend
 {
 }
@@ -57,6 +60,7 @@ impl<B> ServiceBackend for B where
         + MethodBackend
         + ConfigurationBackend
         + CloudToDeviceBackend
+        + FeedbackBackend
         + EventsBackend
 {
 }

@@ -32,6 +32,8 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod cloud_to_device;
+
 struct Bench {
     hub: Hub,
     clock: Clock,

@@ -1,6 +1,6 @@
 //! Routes of the service and edge REST interfaces: method and path to a [`Route`] and back.
 //!
-//! Spec: sa §1.5, §2.1, §3.1, §5.1, §5.5, §7.7; dp §5.7, §5.8; er §5.5. Fixed words are compared
+//! Spec: sa §1.5, §2.1, §3.1, §5.1, §5.3, §5.5, §7.7; dp §5.7, §5.8; er §5.5. Fixed words are compared
 //! without case and a trailing slash is nothing. The whole path is decoded once and then split:
 //! IoT Explorer sends `devices%2Fquery`, and no id can hold a `/`. The routes below `/events` are
 //! our own. What the service documents and we have not built is named, not guessed.
@@ -10,6 +10,7 @@ mod query;
 use http::Method;
 use model::id::{EDGE_HUB, IdError};
 use model::{DeviceId, Fault, FaultKind, IdentityId, ModuleId};
+use uuid::Uuid;
 
 use crate::percent;
 
@@ -67,6 +68,12 @@ pub enum Route {
     SendCloudToDevice(DeviceId),
     /// `DELETE /devices/{d}/commands`
     PurgeCloudToDevice(DeviceId),
+    /// `GET /messages/serviceBound/feedback`
+    ReceiveFeedback,
+    /// `DELETE /messages/serviceBound/feedback/{lock}`; with `reject` in the query it is rejected
+    CompleteFeedback(Uuid),
+    /// `POST /messages/serviceBound/feedback/{lock}/abandon`
+    AbandonFeedback(Uuid),
     /// `POST /devices/{edge}/modules/$edgeHub/devicesAndModulesInTargetDeviceScope`
     Scope(DeviceId),
     /// `POST /devices/{edge}/modules/$edgeHub/getDeviceAndModuleOnBehalfOf`
@@ -107,6 +114,9 @@ pub enum RouteError {
     /// The path is right, the method is not.
     #[error("this path takes {}, not this method", .0.join(", "))]
     MethodNotAllowed(&'static [&'static str]),
+    /// A lock token in the path is not one of ours.
+    #[error("the lock is lost or unknown")]
+    Lock,
     /// An id in the path is none.
     #[error(transparent)]
     Id(#[from] IdError),
@@ -117,6 +127,7 @@ impl From<RouteError> for Fault {
         let kind = match error {
             RouteError::NotFound | RouteError::NotBuilt(_) => FaultKind::GenericNotFound,
             RouteError::MethodNotAllowed(_) => FaultKind::GenericMethodNotAllowed,
+            RouteError::Lock => FaultKind::DeviceMessageLockLost,
             RouteError::Id(_) => FaultKind::ArgumentInvalid,
         };
         Fault::new(kind, error.to_string())
@@ -147,7 +158,10 @@ impl Route {
             ["jobs", ..] => Err(RouteError::NotBuilt("jobs")),
             ["configurations", ..] => Err(RouteError::NotBuilt("automatic configurations")),
             ["digitaltwins", ..] => Err(RouteError::NotBuilt("the digital twin view")),
-            ["messages", "servicebound", ..] => Err(RouteError::NotBuilt("feedback over HTTPS")),
+            ["messages", "servicebound", "feedback", rest @ ..] => feedback(method, rest),
+            ["messages", "servicebound", ..] => {
+                Err(RouteError::NotBuilt("file upload notifications over HTTPS"))
+            }
             ["$admin", ..] => Err(RouteError::NotBuilt("registry import and export")),
             _ => Err(RouteError::NotFound),
         }
@@ -158,10 +172,12 @@ impl Route {
         match self {
             Self::PutDevice(_) | Self::PutModule(..) | Self::ReplaceTwin(_) => Method::PUT,
             Self::PatchTwin(_) => Method::PATCH,
-            Self::DeleteDevice(_) | Self::DeleteModule(..) | Self::PurgeCloudToDevice(_) => {
-                Method::DELETE
-            }
+            Self::DeleteDevice(_)
+            | Self::DeleteModule(..)
+            | Self::PurgeCloudToDevice(_)
+            | Self::CompleteFeedback(_) => Method::DELETE,
             Self::InvokeMethod(_)
+            | Self::AbandonFeedback(_)
             | Self::ApplyContent(_)
             | Self::SendCloudToDevice(_)
             | Self::Scope(_)
@@ -195,6 +211,17 @@ impl Route {
             Self::ApplyContent(d) => own(&["devices", d.as_str(), "applyConfigurationContent"]),
             Self::SendCloudToDevice(d) => own(&["devices", d.as_str(), "messages", "deviceBound"]),
             Self::PurgeCloudToDevice(d) => own(&["devices", d.as_str(), "commands"]),
+            Self::ReceiveFeedback => own(&FEEDBACK),
+            Self::CompleteFeedback(lock) => {
+                let mut segments = own(&FEEDBACK);
+                segments.push(lock.to_string());
+                segments
+            }
+            Self::AbandonFeedback(lock) => {
+                let mut segments = own(&FEEDBACK);
+                segments.extend([lock.to_string(), "abandon".to_owned()]);
+                segments
+            }
             Self::Scope(edge) => edge_hub(edge, "devicesAndModulesInTargetDeviceScope"),
             Self::ScopeIdentity(edge) => edge_hub(edge, "getDeviceAndModuleOnBehalfOf"),
             Self::ScopeByQuery(edge) => edge_hub(edge, "devicesAndModulesInDeviceScope"),
@@ -251,6 +278,9 @@ impl Route {
             | Self::InvokeMethod(_)
             | Self::SendCloudToDevice(_)
             | Self::PurgeCloudToDevice(_)
+            | Self::ReceiveFeedback
+            | Self::CompleteFeedback(_)
+            | Self::AbandonFeedback(_)
             | Self::ListPartitions
             | Self::ReadPartition(_) => Right::ServiceConnect,
         }
@@ -281,10 +311,13 @@ pub enum EdgeCaller<'a> {
     EdgeHub(&'a DeviceId),
 }
 
-/// Whether a WebSocket may be opened on this path: Java's DPS client asks for `/mqtt` (dp §1).
+/// Whether a WebSocket may be opened on this path: back ends ask for the second one, with a slash or
+/// without (sa §9.11), Java's DPS client for `/mqtt` (dp §1).
 pub fn is_websocket_path(path: &str) -> bool {
     let path = percent::decode_exact(path).unwrap_or_default();
-    [WEBSOCKET_PATH, "/mqtt", "/"].iter().any(|known| path.eq_ignore_ascii_case(known))
+    let path = path.strip_suffix('/').unwrap_or(&path);
+    let known = [WEBSOCKET_PATH, "/$servicebus/websocket", "/mqtt", ""];
+    known.iter().any(|known| path.eq_ignore_ascii_case(known))
 }
 
 fn devices(method: &Method, words: &[&str], segments: &[&str]) -> Result<Route, RouteError> {
@@ -324,6 +357,19 @@ fn module(method: &Method, segments: &[&str]) -> Result<Route, RouteError> {
         Method::PUT => Ok(Route::PutModule(d, m)),
         Method::DELETE => Ok(Route::DeleteModule(d, m)),
         _ => Err(RouteError::MethodNotAllowed(CRUD)),
+    }
+}
+
+/// The words have no case, and neither have the digits of a lock.
+fn feedback(method: &Method, rest: &[&str]) -> Result<Route, RouteError> {
+    let lock = |text: &str| text.parse().map_err(|_| RouteError::Lock);
+    match rest {
+        [] => only(method, GET, Route::ReceiveFeedback),
+        [token] if method == Method::DELETE => Ok(Route::CompleteFeedback(lock(token)?)),
+        [_] => Err(RouteError::MethodNotAllowed(DELETE)),
+        [token, "abandon"] if method == Method::POST => Ok(Route::AbandonFeedback(lock(token)?)),
+        [_, "abandon"] => Err(RouteError::MethodNotAllowed(POST)),
+        _ => Err(RouteError::NotFound),
     }
 }
 
@@ -405,6 +451,7 @@ fn twin_segments(id: &IdentityId) -> Vec<String> {
     segments
 }
 
+const FEEDBACK: [&str; 3] = ["messages", "serviceBound", "feedback"];
 const GET: &[&str] = &["GET"];
 const POST: &[&str] = &["POST"];
 const DELETE: &[&str] = &["DELETE"];

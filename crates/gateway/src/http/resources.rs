@@ -18,6 +18,7 @@ use model::id::Precondition;
 use model::{DeviceId, Etag, Fault, FaultKind, IdentityId};
 
 use super::{Body, Head, ServiceBackend, answer};
+use crate::backend::Settlement;
 use crate::backend::registry::{Device, Module, ScopePage};
 use crate::backend::twins::TwinOf;
 
@@ -102,6 +103,17 @@ impl<B: ServiceBackend> Head<B> {
                     device_id,
                     module_id: None,
                 }))
+            }
+            Route::ReceiveFeedback => self.receive_feedback().await,
+            Route::CompleteFeedback(lock) => {
+                let rejected = query.get("reject").is_some();
+                let outcome = if rejected { Settlement::Reject } else { Settlement::Complete };
+                backend.settle_feedback(lock, outcome).await?;
+                Ok(answer::no_content())
+            }
+            Route::AbandonFeedback(lock) => {
+                backend.settle_feedback(lock, Settlement::Abandon).await?;
+                Ok(answer::no_content())
             }
             Route::Scope(edge) => {
                 let request: ScopeRequest = payload::read(&body)?;

@@ -40,6 +40,15 @@ fn every_route_is_read() {
         ("POST /devices/d1/applyConfigurationContent", Route::ApplyContent(d("d1"))),
         ("POST /devices/d1/messages/deviceBound", Route::SendCloudToDevice(d("d1"))),
         ("DELETE /devices/d1/commands", Route::PurgeCloudToDevice(d("d1"))),
+        ("GET /messages/serviceBound/feedback", Route::ReceiveFeedback),
+        (
+            "DELETE /messages/serviceBound/feedback/10000000-0000-0000-0000-00000000000f",
+            Route::CompleteFeedback(uuid::uuid!("10000000-0000-0000-0000-00000000000f")),
+        ),
+        (
+            "POST /messages/servicebound/feedback/10000000-0000-0000-0000-00000000000f/abandon",
+            Route::AbandonFeedback(uuid::uuid!("10000000-0000-0000-0000-00000000000f")),
+        ),
         (
             "POST /devices/e1/modules/$edgeHub/devicesAndModulesInTargetDeviceScope",
             Route::Scope(d("e1")),
@@ -113,6 +122,14 @@ fn what_is_not_there_is_told_apart() {
         ("POST /devices/d/messages/events", E::NotBuilt("messages over the HTTPS device API")),
         ("GET /devices/d/messages/devicebound", E::NotBuilt("messages over the HTTPS device API")),
         ("POST /devices/d/files", E::NotBuilt("file upload")),
+        ("DELETE /messages/serviceBound/feedback/lock", E::Lock),
+        ("POST /messages/serviceBound/feedback/lock/abandon", E::Lock),
+        ("GET /messages/serviceBound/feedback/lock", E::MethodNotAllowed(&["DELETE"])),
+        ("GET /messages/serviceBound/feedback/lock/abandon", E::MethodNotAllowed(&["POST"])),
+        (
+            "GET /messages/serviceBound/fileNotifications",
+            E::NotBuilt("file upload notifications over HTTPS"),
+        ),
         ("DELETE /devices", E::MethodNotAllowed(&["GET"])),
         ("PATCH /devices/d", E::MethodNotAllowed(&["GET", "PUT", "DELETE"])),
         ("POST /devices/d", E::MethodNotAllowed(&["GET", "PUT", "DELETE"])),
