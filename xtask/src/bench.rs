@@ -2,7 +2,9 @@
 
 mod connections;
 mod edge;
+mod events;
 mod hub;
+mod methods;
 mod peers;
 mod server;
 
@@ -29,6 +31,10 @@ enum What {
     Hub(hub::Arguments),
     /// Connections over TLS beside mosquitto: how many in a second, how much memory each
     Connections(connections::Arguments),
+    /// How fast one reader gets stored telemetry from the event endpoint
+    Events(events::Arguments),
+    /// The round trip of a direct method
+    Methods(methods::Arguments),
     /// The edge runtime's memory, and how soon a module runs beside the engine's own time
     Edge(edge::Arguments),
 }
@@ -39,14 +45,17 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         What::Journal(arguments) => bench_journal::run(arguments),
         What::Hub(arguments) => hub::run(arguments),
         What::Connections(arguments) => connections::run(arguments),
+        What::Events(arguments) => events::run(arguments),
+        What::Methods(arguments) => methods::run(arguments),
         What::Edge(arguments) => edge::run(arguments),
     }
 }
 
 /// The programs that are measured and measure, built as users get them.
 fn build(with_farshore: bool) -> Result<server::Programs, Problem> {
-    let tools = [("xtask", "load"), ("xtask", "connect-load"), ("farshore", "farshore")];
-    for (package, binary) in tools.into_iter().take(if with_farshore { 3 } else { 2 }) {
+    let tools = ["load", "connect-load", "read-load", "method-load"].map(|tool| ("xtask", tool));
+    let farshore = with_farshore.then_some(("farshore", "farshore"));
+    for (package, binary) in tools.into_iter().chain(farshore) {
         let mut command = crate::run::cargo();
         run_command(command.args([
             "build",
@@ -63,6 +72,8 @@ fn build(with_farshore: bool) -> Result<server::Programs, Problem> {
         farshore: dir.join("farshore"),
         load: dir.join("load"),
         connect_load: dir.join("connect-load"),
+        read_load: dir.join("read-load"),
+        method_load: dir.join("method-load"),
     })
 }
 

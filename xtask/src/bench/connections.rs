@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::hub::Protocol;
 use super::peers;
 use super::server::{self, Place, Programs, Server};
 use super::{Problem, build, median, row};
@@ -16,6 +17,9 @@ use crate::Outcome;
 /// Arguments of `cargo xtask bench connections`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
+    /// What our devices speak; beside it stands mosquitto with MQTT in either case
+    #[arg(long, value_enum, default_value_t = Protocol::Mqtt)]
+    protocol: Protocol,
     /// Devices that connect
     #[arg(long, default_value_t = 2000)]
     devices: usize,
@@ -53,14 +57,18 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let _ = std::fs::remove_dir_all(&dir);
     std::fs::create_dir_all(&dir)?;
     let core = arguments.place(arguments.server_core);
-    let (ours, hub) = server::farshore_with_tls(&programs, &dir, core, arguments.devices)?;
-    let clients = dir.join("clients.json");
-    std::fs::write(&clients, serde_json::to_vec(&ours.clients)?)?;
-    let peer = peers::mosquitto_with_tls(&dir, core, &hub.data)?;
+    let protocol = arguments.protocol;
+    let (ours, hub) =
+        server::farshore_with_tls(&programs, &dir, core, arguments.devices, protocol)?;
+    let peer = peers::mosquitto_with_tls(&dir, core, &hub.data, arguments.devices)?;
     let mut results: Vec<Value> = Vec::new();
     for round in 1..=arguments.rounds {
-        for (name, server) in [("farshore", &ours), ("mosquitto", &peer)] {
-            let result = measure(arguments, &programs, &clients, server)?;
+        for (name, server, protocol) in
+            [("farshore", &ours, protocol), ("mosquitto", &peer, Protocol::Mqtt)]
+        {
+            let clients = dir.join(format!("{name}.json"));
+            std::fs::write(&clients, serde_json::to_vec(&server.clients)?)?;
+            let result = measure(arguments, &programs, &clients, server, protocol)?;
             println!("round {round}: {name}: {result}");
             results.push(json!({ "round": round, "server": name, "result": result }));
         }
@@ -77,10 +85,14 @@ fn measure(
     programs: &Programs,
     clients: &Path,
     server: &Server,
+    protocol: Protocol,
 ) -> Result<Value, Problem> {
     let before = resident_bytes(server)?;
     let mut command = arguments.place(arguments.load_core).command(&programs.connect_load);
     command.arg("--address").arg(server.address.to_string()).arg("--clients").arg(clients);
+    if protocol == Protocol::Amqp {
+        command.args(["--protocol", "amqp"]);
+    }
     command.arg("--hold").stdin(Stdio::piped()).stdout(Stdio::piped());
     let cpu = server.cpu_seconds()?;
     let mut held = Held(command.spawn()?);

@@ -25,6 +25,9 @@ pub(crate) struct Arguments {
     /// The directory to keep the servers' data in, on the disk to measure
     #[arg(long)]
     dir: Option<PathBuf>,
+    /// What devices speak; mosquitto has no AMQP
+    #[arg(long, value_enum, default_value_t = Protocol::Mqtt)]
+    protocol: Protocol,
     /// Leave a peer out: mosquitto or rabbitmq
     #[arg(long, value_name = "PEER")]
     without: Vec<String>,
@@ -46,6 +49,13 @@ pub(crate) struct Arguments {
     /// Writes the figures as JSON, too
     #[arg(long)]
     json: Option<PathBuf>,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Protocol {
+    Mqtt,
+    Amqp,
 }
 
 /// A way to load a server.
@@ -107,6 +117,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
 fn servers(arguments: &Arguments) -> Vec<&'static str> {
     let there = |name: &str| match name {
         "farshore" => true,
+        "mosquitto" if arguments.protocol == Protocol::Amqp => false,
         "rabbitmq" => is_there("rabbitmq-server") || is_there("rabbitmqctl"),
         _ => is_there(name) || Path::new("/usr/sbin/mosquitto").exists(),
     };
@@ -134,8 +145,9 @@ fn measure(
     let core = arguments.place(arguments.server_core);
     let server = match name {
         "mosquitto" => peers::mosquitto(&dir, core, shape.connections),
-        "rabbitmq" => peers::rabbitmq(&dir, core, shape.connections),
-        _ => server::farshore(programs, &dir, core, shape.connections),
+        "rabbitmq" => peers::rabbitmq(&dir, core, shape.connections, arguments.protocol),
+        _ => server::farshore(programs, &dir, core, shape.connections, arguments.protocol)
+            .map(|(server, _)| server),
     }?;
     let result = load(arguments, programs, &dir, &server, shape);
     drop(server);
@@ -158,6 +170,9 @@ fn load(
     std::fs::write(&clients, serde_json::to_vec(&server.clients)?)?;
     let mut command = arguments.place(arguments.load_core).command(&programs.load);
     command.arg("--address").arg(server.address.to_string()).arg("--clients").arg(&clients);
+    if arguments.protocol == Protocol::Amqp {
+        command.args(["--protocol", "amqp"]);
+    }
     command.arg("--in-flight").arg(shape.in_flight.to_string());
     command.arg("--seconds").arg(arguments.seconds.to_string());
     command.arg("--warm-up").arg((arguments.seconds / 5.0).to_string());
@@ -241,13 +256,18 @@ fn show(arguments: &Arguments, shapes: &[Shape], results: &[Value]) {
         value.map_or("-".into(), |value| format!("{value:.digits$}"))
     };
     println!(
-        "\nQoS 1, 1 KiB, TCP, medians of {} rounds of {} s",
-        arguments.rounds, arguments.seconds
+        "\n{}, 1 KiB, TCP, medians of {} rounds of {} s",
+        match arguments.protocol {
+            Protocol::Mqtt => "QoS 1",
+            Protocol::Amqp => "AMQP, unsettled",
+        },
+        arguments.rounds,
+        arguments.seconds
     );
     row(&[
         "shape",
         "server",
-        "PUBACK/s",
+        "messages/s",
         "ours / it",
         "p50 us",
         "p99 us",

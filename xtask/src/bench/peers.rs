@@ -16,6 +16,7 @@ use mqtt::packet::{Connect, Subscribe};
 use mqtt::{Filter, Packet, PacketId, QoS, codec};
 
 use super::Problem;
+use super::hub::Protocol;
 use super::server::{Place, Server, free_address, plain_clients, start, wait_for};
 
 /// mosquitto, without persistence.
@@ -34,7 +35,12 @@ pub(super) fn mosquitto(dir: &Path, place: Place, clients: usize) -> Result<Serv
 }
 
 /// mosquitto with TLS and the certificate of a hub of ours.
-pub(super) fn mosquitto_with_tls(dir: &Path, place: Place, hub: &Path) -> Result<Server, Problem> {
+pub(super) fn mosquitto_with_tls(
+    dir: &Path,
+    place: Place,
+    hub: &Path,
+    clients: usize,
+) -> Result<Server, Problem> {
     let address = free_address()?;
     let config = dir.join("mosquitto.conf");
     let (chain, key) = (hub.join("server.pem"), hub.join("server.key"));
@@ -49,11 +55,16 @@ pub(super) fn mosquitto_with_tls(dir: &Path, place: Place, hub: &Path) -> Result
     let mut command = place.command(Path::new("mosquitto"));
     let mut child = start(command.arg("-c").arg(&config), &dir.join("mosquitto.log"))?;
     wait_for(address, &mut child)?;
-    Ok(Server { address, clients: Vec::new(), child })
+    Ok(Server { address, clients: plain_clients(clients, None), child })
 }
 
 /// RabbitMQ with its MQTT plugin and a durable queue.
-pub(super) fn rabbitmq(dir: &Path, place: Place, clients: usize) -> Result<Server, Problem> {
+pub(super) fn rabbitmq(
+    dir: &Path,
+    place: Place,
+    clients: usize,
+    protocol: Protocol,
+) -> Result<Server, Problem> {
     let (mqtt, amqp, epmd) = (free_address()?, free_address()?, free_address()?);
     let config = dir.join("rabbitmq.conf");
     let text = format!(
@@ -63,7 +74,7 @@ pub(super) fn rabbitmq(dir: &Path, place: Place, clients: usize) -> Result<Serve
         mqtt.port()
     );
     std::fs::write(&config, text)?;
-    std::fs::write(dir.join("enabled_plugins"), "[rabbitmq_mqtt].\n")?;
+    std::fs::write(dir.join("enabled_plugins"), "[rabbitmq_mqtt, rabbitmq_amqp1_0].\n")?;
     let mut command = place.command(Path::new(RABBITMQ_SERVER));
     command
         .env("HOME", dir)
@@ -78,8 +89,14 @@ pub(super) fn rabbitmq(dir: &Path, place: Place, clients: usize) -> Result<Serve
         .env("ERL_EPMD_ADDRESS", "127.0.0.1");
     let mut child = start(&mut command, &dir.join("rabbitmq.log"))?;
     wait_for(mqtt, &mut child)?;
-    let server = Server { address: mqtt, clients: plain_clients(clients, Some(GUEST)), child };
+    let mut server = Server { address: mqtt, clients: plain_clients(clients, Some(GUEST)), child };
     bind_durable_queue(mqtt)?;
+    if protocol == Protocol::Amqp {
+        server.address = amqp;
+        for client in &mut server.clients {
+            client["topic"] = BENCH_QUEUE.into();
+        }
+    }
     Ok(server)
 }
 
@@ -128,6 +145,8 @@ fn bind_durable_queue(address: SocketAddr) -> Result<(), Problem> {
     Ok(stream.write_all(&output)?)
 }
 
+/// The queue of the subscriber that went away, as AMQP 1.0 addresses it.
+const BENCH_QUEUE: &str = "/amq/queue/mqtt-subscription-bench-sinkqos1";
 /// RabbitMQ's own user for loopback.
 const GUEST: (&str, &str) = ("guest", "guest");
 /// Debian's wrapper on the path changes the user; this is the program itself.

@@ -8,11 +8,14 @@ use std::time::{Duration, Instant};
 
 use aws_lc_rs::hmac;
 use iot_proto::connect::ConnectName;
-use iot_proto::connection_string::{Credential, DeviceConnectionString};
+use iot_proto::connection_string::{
+    Credential, DeviceConnectionString, ServiceConnectionString, SharedKey,
+};
 use iot_proto::sas::TokenRequest;
 use serde_json::{Value, json};
 
 use super::Problem;
+use super::hub::Protocol;
 use crate::run::output;
 
 /// A server that runs until this is dropped.
@@ -28,6 +31,8 @@ pub(super) struct Programs {
     pub(super) farshore: std::path::PathBuf,
     pub(super) load: std::path::PathBuf,
     pub(super) connect_load: std::path::PathBuf,
+    pub(super) read_load: std::path::PathBuf,
+    pub(super) method_load: std::path::PathBuf,
 }
 
 impl Server {
@@ -69,30 +74,48 @@ pub(super) fn stop(child: &mut Child) {
 }
 
 /// Our hub, with registered devices that connect with their own keys.
-pub(super) fn farshore(
-    programs: &Programs,
+pub(super) fn farshore<'a>(
+    programs: &'a Programs,
     dir: &Path,
     place: Place,
     devices: usize,
-) -> Result<Server, Problem> {
+    protocol: Protocol,
+) -> Result<(Server, Hub<'a>), Problem> {
     let command = place.command(&programs.farshore);
     let (mut server, hub, ..) = start_hub(programs, dir, command, "127.0.0.1")?;
-    server.clients = hub.devices(devices)?;
-    Ok(server)
+    server.clients = hub.devices(devices, protocol)?;
+    if protocol == Protocol::Amqp {
+        server.address = hub.amqp;
+    }
+    Ok((server, hub))
 }
 
-/// The same, at its port of MQTT over TLS.
+/// The same, at its port with TLS.
 pub(super) fn farshore_with_tls<'a>(
     programs: &'a Programs,
     dir: &Path,
     place: Place,
     devices: usize,
+    protocol: Protocol,
 ) -> Result<(Server, Hub<'a>), Problem> {
     let command = place.command(&programs.farshore);
     let (mut server, hub, _, mqtt) = start_hub(programs, dir, command, "127.0.0.1")?;
-    server.clients = hub.devices(devices)?;
-    server.address.set_port(mqtt);
+    server.clients = hub.devices(devices, protocol)?;
+    server.address.set_port(if protocol == Protocol::Amqp { hub.amqps_port } else { mqtt });
     Ok((server, hub))
+}
+
+/// The same, with its port of HTTPS.
+pub(super) fn farshore_for_methods<'a>(
+    programs: &'a Programs,
+    dir: &Path,
+    place: Place,
+    devices: usize,
+) -> Result<(Server, Hub<'a>, u16), Problem> {
+    let command = place.command(&programs.farshore);
+    let (mut server, hub, https, _) = start_hub(programs, dir, command, "127.0.0.1")?;
+    server.clients = hub.devices(devices, Protocol::Mqtt)?;
+    Ok((server, hub, https))
 }
 
 /// Our hub on any core, with its ports of HTTPS and MQTT over TLS.
@@ -111,14 +134,18 @@ fn start_hub<'a>(
     address: &str,
 ) -> Result<(Server, Hub<'a>, u16, u16), Problem> {
     let (plain, mqtt, https) = (free_address()?, free_address()?.port(), free_address()?.port());
+    let (amqp, amqps) = (free_address()?, free_address()?.port());
     let hub = Hub {
         farshore: &programs.farshore,
         settings: dir.join("hub.toml"),
         data: dir.join("data"),
+        amqp,
+        amqps_port: amqps,
     };
     let text = format!(
         "host_names = [\"localhost\"]\ndata_dir = {:?}\n[listen]\naddresses = [\"{address}\"]\n\
-         mqtt_port = {mqtt}\nhttps_port = {https}\noperations = \"\"\nmqtt_unencrypted = \"{plain}\"\n",
+         mqtt_port = {mqtt}\nhttps_port = {https}\noperations = \"\"\nmqtt_unencrypted = \"{plain}\"\n\
+         amqp_port = {amqps}\namqp_unencrypted = \"{amqp}\"\n",
         hub.data
     );
     std::fs::write(&hub.settings, text)?;
@@ -134,17 +161,21 @@ pub(super) struct Hub<'a> {
     pub(super) farshore: &'a Path,
     pub(super) settings: std::path::PathBuf,
     pub(super) data: std::path::PathBuf,
+    /// Where it listens for AMQP without TLS.
+    pub(super) amqp: SocketAddr,
+    /// And with TLS.
+    amqps_port: u16,
 }
 
 impl Hub<'_> {
     /// Registers devices; gives what they connect with.
-    fn devices(&self, count: usize) -> Result<Vec<Value>, Problem> {
+    fn devices(&self, count: usize, protocol: Protocol) -> Result<Vec<Value>, Problem> {
         let login = self.login()?;
         let create = |index| {
             let device = format!("bench-{index:04}");
             self.operator(&login, &["device", "create", &device])?;
             let text = self.operator(&login, &["device", "connection-string", &device])?;
-            device_client(text.trim())
+            device_client(text.trim(), protocol)
         };
         (0..count).map(create).collect()
     }
@@ -153,6 +184,16 @@ impl Hub<'_> {
         let mut command = Command::new(self.farshore);
         command.arg("hub").arg("--settings").arg(&self.settings).arg("--print-login");
         Ok(output(&mut command)?.trim().to_owned())
+    }
+
+    /// The user and password with which a back end opens AMQP by SASL PLAIN.
+    pub(super) fn service_login(&self) -> Result<(String, String), Problem> {
+        let login: ServiceConnectionString = self.login()?.parse()?;
+        let host = login.host_name.split(':').next().unwrap_or_default();
+        let request = TokenRequest::for_host(host, in_a_day());
+        let token = sign(&request, &login.key, Some(&login.policy))?;
+        let hub = host.split('.').next().unwrap_or(host);
+        Ok((format!("{}@sas.root.{hub}", login.policy), token))
     }
 
     pub(super) fn operator(&self, login: &str, arguments: &[&str]) -> Result<String, Problem> {
@@ -170,24 +211,39 @@ impl Hub<'_> {
 }
 
 /// What a device connects and publishes with, as its SDK would.
-fn device_client(connection_string: &str) -> Result<Value, Problem> {
+fn device_client(connection_string: &str, protocol: Protocol) -> Result<Value, Problem> {
     let text: DeviceConnectionString = connection_string.parse()?;
     // The port in a host name is for dialling; tokens name the hub.
     let host = text.host_name.split(':').next().unwrap_or_default();
     let Credential::Key(key) = &text.credential else {
         return Err("the device has no key".into());
     };
-    let expires = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24);
-    let request = TokenRequest::for_identity(host, &text.identity, expires);
-    let key = hmac::Key::new(hmac::HMAC_SHA256, &key.decode()?);
-    let signature = hmac::sign(&key, request.string_to_sign().as_bytes());
+    let request = TokenRequest::for_identity(host, &text.identity, in_a_day());
     let name = ConnectName::new(host, text.identity.clone(), "farshore-bench");
+    let (user_name, topic) = match protocol {
+        Protocol::Mqtt => (name.user_name(), format!("devices/{}/messages/events/", text.identity)),
+        // SASL PLAIN names the hub by the first label of its host name.
+        Protocol::Amqp => (
+            format!("{}@sas.{}", text.identity, host.split('.').next().unwrap_or(host)),
+            format!("/devices/{}/messages/events", text.identity),
+        ),
+    };
     Ok(json!({
         "client_id": name.client_id(),
-        "user_name": name.user_name(),
-        "password": request.finish(signature.as_ref(), None),
-        "topic": format!("devices/{}/messages/events/", text.identity),
+        "user_name": user_name,
+        "password": sign(&request, key, None)?,
+        "topic": topic,
     }))
+}
+
+fn sign(request: &TokenRequest, key: &SharedKey, policy: Option<&str>) -> Result<String, Problem> {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &key.decode()?);
+    let signature = hmac::sign(&key, request.string_to_sign().as_bytes());
+    Ok(request.finish(signature.as_ref(), policy))
+}
+
+fn in_a_day() -> jiff::Timestamp {
+    jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24)
 }
 
 /// Clients for a broker that asks for nothing, or for one name and password.

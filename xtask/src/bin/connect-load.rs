@@ -1,7 +1,8 @@
-//! `connect-load`: MQTT clients that connect over TLS as fast as they are let in, and then say
-//! nothing. Used by `cargo xtask bench connections`, against our hub and its peers alike.
+//! `connect-load`: MQTT or AMQP clients that connect over TLS as fast as they are let in, and then
+//! say nothing. Used by `cargo xtask bench connections`, against our hub and its peers alike.
 //!
-//! Every connection makes a full handshake (no resumption) and waits for its CONNACK. The client
+//! Every connection makes a full handshake (no resumption) and waits for its CONNACK, or until its
+//! links for telemetry, methods and the twin are attached. The client
 //! checks nothing of the server's certificate, so that its own work is small beside the server's.
 //! With `--hold` the last round's connections stay open until standard input ends, so that the
 //! server's memory can be read meanwhile.
@@ -19,8 +20,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
-use clap::Parser;
+use amqp::connection::{Credentials, NewLink, Settings};
+use amqp::sasl::Plain;
+use amqp::{Event, Map, Symbol, Value};
+use bytes::{Bytes, BytesMut};
+use clap::{Parser, ValueEnum};
 use mqtt::packet::{ConnackCode, Connect};
 use mqtt::{Packet, codec};
 use rustls::client::Resumption;
@@ -36,7 +40,10 @@ struct Arguments {
     /// Where the server listens with TLS
     #[arg(long)]
     address: SocketAddr,
-    /// JSON: a list of {"client_id", "user_name", "password"}, one connection each
+    /// What the clients speak
+    #[arg(long, value_enum, default_value_t = Protocol::Mqtt)]
+    protocol: Protocol,
+    /// JSON: a list of {"client_id", "user_name", "password", "topic"}, one connection each
     #[arg(long)]
     clients: PathBuf,
     /// How often all of them connect
@@ -50,6 +57,20 @@ struct Arguments {
     hold: bool,
 }
 
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Protocol {
+    Mqtt,
+    Amqp,
+}
+
+/// What a client says when its TLS stands.
+enum Login {
+    /// The CONNECT packet.
+    Mqtt(Vec<u8>),
+    /// SASL PLAIN's message, and the address of the telemetry link.
+    Amqp { plain: Bytes, telemetry: String },
+}
+
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -61,14 +82,14 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Problem> {
-    let connects = read_connects(arguments)?;
+    let logins = read_logins(arguments)?;
     let config = Arc::new(trusting()?);
     let mut rates = Vec::new();
     let mut held = Vec::new();
     for _ in 0..arguments.rounds {
         held.clear();
         let begin = Instant::now();
-        held = connect_all(arguments, &connects, &config)?;
+        held = connect_all(arguments, &logins, &config)?;
         rates.push(held.len() as f64 / begin.elapsed().as_secs_f64());
     }
     rates.sort_by(f64::total_cmp);
@@ -80,11 +101,19 @@ fn run(arguments: &Arguments) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The CONNECT packet of every client.
-fn read_connects(arguments: &Arguments) -> Result<Vec<Vec<u8>>, Problem> {
+fn read_logins(arguments: &Arguments) -> Result<Vec<Login>, Problem> {
     let list: Vec<serde_json::Value> = serde_json::from_slice(&std::fs::read(&arguments.clients)?)?;
-    let packet = |client: &serde_json::Value| -> Result<Vec<u8>, Problem> {
+    let login = |client: &serde_json::Value| -> Result<Login, Problem> {
         let text = |name: &str| client[name].as_str().map(str::to_owned);
+        if arguments.protocol == Protocol::Amqp {
+            let plain = Plain {
+                authorization_id: String::new(),
+                authentication_id: text("user_name").unwrap_or_default(),
+                password: text("password").unwrap_or_default(),
+            };
+            let telemetry = text("topic").ok_or("a client without topic")?;
+            return Ok(Login::Amqp { plain: plain.to_response().into(), telemetry });
+        }
         let connect = Connect {
             user_name: text("user_name"),
             password: text("password").map(Into::into),
@@ -94,22 +123,22 @@ fn read_connects(arguments: &Arguments) -> Result<Vec<Vec<u8>>, Problem> {
         };
         let mut output = BytesMut::new();
         codec::encode(&Packet::Connect(Box::new(connect)), &mut output)?;
-        Ok(output.to_vec())
+        Ok(Login::Mqtt(output.to_vec()))
     };
-    list.iter().map(packet).collect()
+    list.iter().map(login).collect()
 }
 
 fn connect_all(
     arguments: &Arguments,
-    connects: &[Vec<u8>],
+    logins: &[Login],
     config: &Arc<ClientConfig>,
 ) -> Result<Vec<Stream>, Problem> {
     let next = AtomicUsize::new(0);
-    let held = Mutex::new(Vec::with_capacity(connects.len()));
+    let held = Mutex::new(Vec::with_capacity(logins.len()));
     let worker = || -> Result<(), Problem> {
         let mut own = Vec::new();
-        while let Some(connect) = connects.get(next.fetch_add(1, Ordering::Relaxed)) {
-            own.push(open(arguments.address, connect, config)?);
+        while let Some(login) = logins.get(next.fetch_add(1, Ordering::Relaxed)) {
+            own.push(open(arguments.address, login, config)?);
         }
         held.lock().map_err(|_| "a worker panicked")?.append(&mut own);
         Ok(())
@@ -121,16 +150,20 @@ fn connect_all(
     Ok(held.into_inner()?)
 }
 
-fn open(
-    address: SocketAddr,
-    connect: &[u8],
-    config: &Arc<ClientConfig>,
-) -> Result<Stream, Problem> {
+fn open(address: SocketAddr, login: &Login, config: &Arc<ClientConfig>) -> Result<Stream, Problem> {
     let socket = TcpStream::connect(address)?;
     socket.set_nodelay(true)?;
     socket.set_read_timeout(Some(PATIENCE))?;
     let name = ServerName::try_from("localhost")?;
     let mut stream = StreamOwned::new(ClientConnection::new(Arc::clone(config), name)?, socket);
+    match login {
+        Login::Mqtt(connect) => log_in_by_mqtt(&mut stream, connect)?,
+        Login::Amqp { plain, telemetry } => log_in_by_amqp(&mut stream, plain, telemetry)?,
+    }
+    Ok(stream)
+}
+
+fn log_in_by_mqtt(stream: &mut Stream, connect: &[u8]) -> Result<(), Problem> {
     stream.write_all(connect)?;
     stream.flush()?;
     let mut connack = [0; 4];
@@ -138,7 +171,57 @@ fn open(
     if connack[0] != 0x20 || connack[3] != ConnackCode::Accepted as u8 {
         return Err(format!("refused with CONNACK {}", connack[3]).into());
     }
-    Ok(stream)
+    Ok(())
+}
+
+/// The links that a device SDK has: telemetry, and a pair each for methods and the twin.
+fn log_in_by_amqp(stream: &mut Stream, plain: &Bytes, telemetry: &str) -> Result<(), Problem> {
+    let begin = Instant::now();
+    let settings = Settings { hostname: Some("localhost".into()), ..Settings::default() };
+    let credentials = Credentials::Plain(plain.clone());
+    let mut machine = amqp::Connection::client(begin.elapsed(), Arc::new(settings), credentials);
+    let session = machine.begin()?;
+    let device = telemetry.strip_suffix("/messages/events").ok_or("not a telemetry address")?;
+    let mut waiting = 0;
+    let mut attach = |mut link: NewLink, pair: Option<&str>| -> Result<(), Problem> {
+        if let Some(pair) = pair {
+            let key = Value::Symbol(Symbol::from_static("com.microsoft:channel-correlation-id"));
+            link.properties = Map::from(vec![(key, Value::String(pair.into()))]);
+        }
+        machine.attach(session, link)?;
+        waiting += 1;
+        Ok(())
+    };
+    attach(NewLink::sender("telemetry", telemetry), None)?;
+    for (name, address) in [("methods", "methods/devicebound"), ("twin", "twin")] {
+        let (address, pair) = (format!("{device}/{address}"), format!("{name}:bench"));
+        attach(NewLink::sender(format!("{name}-up"), &*address), Some(&pair))?;
+        attach(NewLink::receiver(format!("{name}-down"), &*address, 10), Some(&pair))?;
+    }
+    let (mut input, mut buffer) = (BytesMut::new(), [0; 4096]);
+    while waiting > 0 {
+        while !machine.output().is_empty() {
+            let written = stream.write(machine.output())?;
+            machine.advance_output(written);
+        }
+        stream.flush()?;
+        let count = stream.read(&mut buffer)?;
+        if count == 0 {
+            return Err("the server closed the connection".into());
+        }
+        input.extend_from_slice(&buffer[..count]);
+        machine.handle_input(begin.elapsed(), &mut input);
+        while let Some(event) = machine.poll_event() {
+            match event {
+                Event::Attached { .. } => waiting -= 1,
+                Event::Closed(_) | Event::SessionEnded { .. } | Event::Detached { .. } => {
+                    return Err(format!("refused: {event:?}").into());
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 fn trusting() -> Result<ClientConfig, Problem> {
