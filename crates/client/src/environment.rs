@@ -14,8 +14,8 @@ use host::tls::{ClientTls, TlsError};
 use model::IdentityId;
 use model::id::IdError;
 
-use crate::device::Options;
-use crate::dial::{Dial, HTTPS_PORT, MQTT_PORT};
+use crate::device::{Options, Transport};
+use crate::dial::{AMQP_PORT, Dial, HTTPS_PORT, MQTT_PORT};
 use crate::edge::{EdgeError, WorkloadClient, socket_path};
 use crate::signer::WorkloadSigner;
 
@@ -30,7 +30,9 @@ pub struct ModuleEnvironment {
     pub hub_host_name: String,
     /// Where it connects for MQTT: the edge hub, or the hub when there is no gateway.
     pub mqtt: Dial,
-    /// Likewise for HTTPS.
+    /// Likewise for AMQP.
+    pub amqp: Dial,
+    /// Likewise for HTTPS and WebSockets.
     pub https: Dial,
     /// The socket of its workload API.
     pub workload_socket: PathBuf,
@@ -87,23 +89,36 @@ impl ModuleEnvironment {
         let hub_host_name = env.required("IOTEDGE_IOTHUBHOSTNAME")?.to_owned();
         let workload_socket = socket_path(env.required("IOTEDGE_WORKLOADURI")?)
             .map_err(EnvironmentError::WorkloadUri)?;
-        let (host, address, mqtt_port, https_port) = match env.get("IOTEDGE_GATEWAYHOSTNAME") {
-            Some(gateway) => (gateway, GATEWAY_ADDRESS, GATEWAY_MQTT_PORT, GATEWAY_HTTPS_PORT),
-            None => (&*hub_host_name, UPSTREAM_ADDRESS, UPSTREAM_MQTT_PORT, UPSTREAM_HTTPS_PORT),
+        let (host, names) = match env.get("IOTEDGE_GATEWAYHOSTNAME") {
+            Some(gateway) => (gateway, GATEWAY),
+            None => (&*hub_host_name, UPSTREAM),
         };
-        let address = env.get(address).map(str::to_owned);
+        let address = env.get(names.address).map(str::to_owned);
+        // A port in the name is MQTT's, as in connection strings.
         let mut mqtt = Dial::parse(host, MQTT_PORT).at(address.clone());
+        let mut amqp = Dial::new(mqtt.host.clone(), AMQP_PORT).at(address.clone());
         let mut https = Dial::new(mqtt.host.clone(), HTTPS_PORT).at(address);
-        mqtt.port = env.port(mqtt_port)?.unwrap_or(mqtt.port);
-        https.port = env.port(https_port)?.unwrap_or(https.port);
+        mqtt.port = env.port(names.mqtt_port)?.unwrap_or(mqtt.port);
+        amqp.port = env.port(names.amqp_port)?.unwrap_or(amqp.port);
+        https.port = env.port(names.https_port)?.unwrap_or(https.port);
         Ok(Self {
             identity: IdentityId::module(env.id("IOTEDGE_DEVICEID")?, env.id("IOTEDGE_MODULEID")?),
             generation: env.required("IOTEDGE_MODULEGENERATIONID")?.to_owned(),
             hub_host_name,
             mqtt,
+            amqp,
             https,
             workload_socket,
         })
+    }
+
+    /// What it dials for a transport.
+    pub fn dial(&self, transport: Transport) -> &Dial {
+        match transport {
+            Transport::Amqp => &self.amqp,
+            Transport::Mqtt => &self.mqtt,
+            Transport::AmqpWs | Transport::MqttWs => &self.https,
+        }
     }
 
     /// The module's workload API.
@@ -155,16 +170,41 @@ impl<'a> Env<'a> {
     }
 }
 
+/// The variables that say where a server is.
+struct Names {
+    address: &'static str,
+    mqtt_port: &'static str,
+    amqp_port: &'static str,
+    https_port: &'static str,
+}
+
+const GATEWAY: Names = Names {
+    address: GATEWAY_ADDRESS,
+    mqtt_port: GATEWAY_MQTT_PORT,
+    amqp_port: GATEWAY_AMQP_PORT,
+    https_port: GATEWAY_HTTPS_PORT,
+};
+const UPSTREAM: Names = Names {
+    address: UPSTREAM_ADDRESS,
+    mqtt_port: UPSTREAM_MQTT_PORT,
+    amqp_port: UPSTREAM_AMQP_PORT,
+    https_port: UPSTREAM_HTTPS_PORT,
+};
+
 /// Address at which the edge hub listens, when its name does not lead there.
 pub const GATEWAY_ADDRESS: &str = "FARSHORE_GATEWAY_ADDRESS";
 /// The edge hub's MQTT port, when it is not 8883.
 pub const GATEWAY_MQTT_PORT: &str = "FARSHORE_GATEWAY_MQTT_PORT";
+/// The edge hub's AMQP port, when it is not 5671.
+pub const GATEWAY_AMQP_PORT: &str = "FARSHORE_GATEWAY_AMQP_PORT";
 /// The edge hub's HTTPS port, when it is not 443.
 pub const GATEWAY_HTTPS_PORT: &str = "FARSHORE_GATEWAY_HTTPS_PORT";
 /// Address at which the hub listens, when its name does not lead there.
 pub const UPSTREAM_ADDRESS: &str = "FARSHORE_UPSTREAM_ADDRESS";
 /// The hub's MQTT port, when it is not 8883.
 pub const UPSTREAM_MQTT_PORT: &str = "FARSHORE_UPSTREAM_MQTT_PORT";
+/// The hub's AMQP port, when it is not 5671.
+pub const UPSTREAM_AMQP_PORT: &str = "FARSHORE_UPSTREAM_AMQP_PORT";
 /// The hub's HTTPS port, when it is not 443.
 pub const UPSTREAM_HTTPS_PORT: &str = "FARSHORE_UPSTREAM_HTTPS_PORT";
 
@@ -205,10 +245,14 @@ mod tests {
         let runtime = read(&[
             ("FARSHORE_UPSTREAM_ADDRESS", "10.0.0.1"),
             ("FARSHORE_UPSTREAM_HTTPS_PORT", "8443"),
+            ("FARSHORE_UPSTREAM_AMQP_PORT", "15671"),
         ])
         .unwrap();
         assert_eq!(runtime.mqtt, Dial::new("hub.local", 8883).at(Some("10.0.0.1".into())));
         assert_eq!(runtime.https.port, 8443);
+        assert_eq!(runtime.dial(Transport::MqttWs), &runtime.https);
+        let amqp = Dial::new("hub.local", 15671).at(Some("10.0.0.1".into()));
+        assert_eq!(runtime.dial(Transport::Amqp), &amqp);
     }
 
     #[test]

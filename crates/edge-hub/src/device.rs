@@ -2,6 +2,7 @@
 
 pub(crate) mod calls;
 pub(crate) mod link;
+mod methods;
 pub(crate) mod sessions;
 pub(crate) mod stored;
 

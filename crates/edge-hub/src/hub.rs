@@ -8,14 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::environment::EnvironmentError;
+use gateway::peer::Peer;
 use gateway::session::CloseReason;
-use gateway::{listener, mqtt};
+use gateway::{amqp, http, listener, mqtt};
 use host::clock::Clock;
 use host::fs::{FileLock, FsError};
 use host::metrics::Metrics;
-use host::net::NetError;
+use host::net::{NetError, TcpListener, TcpStream};
 use host::signals::Shutdown;
-use host::tls::TlsError;
+use host::tls::{ServerStream, ServerTls, TlsError};
 use tokio::task::JoinSet;
 
 use crate::certificate::{Certificate, CertificateError};
@@ -28,17 +29,19 @@ use crate::forward::Forward;
 use crate::refusal;
 use crate::report::Report;
 use crate::routing::config::{self, Routes};
-use crate::settings::{Settings, UpstreamProtocol};
+use crate::settings::{Settings, UPSTREAM_DEFAULT, UpstreamProtocol};
 use crate::state::{SealError, State, StateError, open_seal};
 use crate::twins::Twins;
 use crate::upstream::Upstream;
-use parts::{Sockets, open_journal, scope, site, upstream_tls};
+use parts::{Listeners, open_journal, scope, site, upstream_tls};
+
+pub use parts::Served;
 
 /// An edge hub that is running.
 pub struct EdgeHub {
     core: Arc<Core>,
     metrics: Metrics,
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<(Served, SocketAddr)>,
     tasks: JoinSet<()>,
     shutdown: Shutdown,
     _lock: FileLock,
@@ -48,7 +51,7 @@ pub struct EdgeHub {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// The upstream protocol is one that this version does not speak.
+    /// The upstream protocol is none.
     #[error("{}", refusal::words(protocol))]
     UpstreamProtocol {
         /// What was asked for.
@@ -72,8 +75,13 @@ pub enum StartError {
     #[error("cannot open the edge hub's queues")]
     Journal(#[from] journal::OpenError),
     /// It cannot listen.
-    #[error("cannot listen on {address} for MQTT; stop what has that port, or set another address")]
+    #[error(
+        "cannot listen on {address} for {served}; stop what has that port, or switch {served} off with {}=false",
+        served.switch()
+    )]
     Listen {
+        /// For what.
+        served: Served,
         /// Where.
         address: SocketAddr,
         /// Why not.
@@ -121,11 +129,15 @@ impl EdgeHub {
         shutdown: Shutdown,
     ) -> Result<Self, StartError> {
         let workload = settings.module.workload();
-        if let UpstreamProtocol::Unsupported(protocol) = settings.upstream_protocol {
-            let site = site(&settings.module, upstream_tls(&workload, &clock).await?, &clock);
-            refusal::report(&site, &protocol).await;
-            return Err(StartError::UpstreamProtocol { protocol });
-        }
+        let transport = match settings.upstream_protocol.clone() {
+            UpstreamProtocol::Known(transport) => transport,
+            UpstreamProtocol::Unknown(protocol) => {
+                let tls = upstream_tls(&workload, &clock).await?;
+                let site = site(&settings.module, UPSTREAM_DEFAULT, tls, &clock);
+                refusal::report(&site, &protocol).await;
+                return Err(StartError::UpstreamProtocol { protocol });
+            }
+        };
         let dir = settings.store_dir();
         host::fs::create_private_dir(&dir).map_err(StartError::Store)?;
         let lock = host::fs::lock_exclusive(&dir.join("lock")).map_err(|error| {
@@ -135,14 +147,16 @@ impl EdgeHub {
                 StartError::Store(error)
             }
         })?;
-        let sockets = Sockets::open(std::mem::take(&mut settings.listen), settings.mqtt_enabled)?;
+        let listeners = Listeners::open(&mut settings)?;
+        let served = Protocols { mqtt: settings.mqtt_enabled, amqp: settings.amqp_enabled };
+        let addresses = listeners.addresses()?;
         let state = State::open(&dir)?;
         let journal = open_journal(&dir.join("queues"), settings.store_bytes_max, &clock)?;
         let seal = open_seal(&dir, &workload, &clock).await?;
         let host_name = settings.gateway_host_name.clone();
         let certificate = Certificate::obtain(workload.clone(), host_name, &clock).await?;
         let tls = upstream_tls(&workload, &clock).await?;
-        let site = site(&settings.module, tls, &clock);
+        let site = site(&settings.module, transport, tls, &clock);
         let metrics = Metrics::new();
         let (upstream, own_events) = Upstream::new(site.clone(), lines_max(settings.clients_max));
         let core = Arc::new(Core {
@@ -161,13 +175,12 @@ impl EdgeHub {
             upstream,
             report: Report::new(&dir.display().to_string(), settings.store_bytes_max),
         });
-        let addresses = sockets.addresses.clone();
         let mut hub =
             Self { core, metrics, addresses, tasks: JoinSet::new(), shutdown, _lock: lock };
         hub.core.scope.restore(&hub.core).await?;
         hub.core.routes.restore(&hub.core).await?;
         hub.core.forward.restore(&hub.core).await;
-        hub.spawn(own_events, certificate, sockets, clock);
+        hub.spawn(own_events, certificate, listeners, served, clock);
         Ok(hub)
     }
 
@@ -175,32 +188,47 @@ impl EdgeHub {
         &mut self,
         own_events: client::Events,
         certificate: Certificate,
-        sockets: Sockets,
+        listeners: Listeners,
+        served: Protocols,
         clock: Clock,
     ) {
-        let core = &self.core;
-        let head = mqtt::Head::new(
-            Arc::new(Backend(Arc::clone(core))),
+        let backend = Arc::new(Backend(Arc::clone(&self.core)));
+        let mqtt = mqtt::Head::new(Arc::clone(&backend), clock.clone(), mqtt::Settings::default());
+        let mqtt = Arc::new(mqtt);
+        let amqp = amqp::Head::new(
+            Arc::clone(&backend),
+            Arc::new(amqp::nodes::DevicesOnly),
             clock.clone(),
-            mqtt::Settings::default(),
+            amqp_settings(),
         );
-        let head = Arc::new(head);
-        let tls = certificate.tls.clone();
-        for socket in sockets.listeners {
-            let (core, head, stop) = (Arc::clone(core), Arc::clone(&head), self.shutdown.clone());
-            let (tls, clock) = (tls.clone(), clock.clone());
-            self.tasks.spawn(async move {
-                // Nobody is let in before it is known where messages go.
-                tokio::select! {
-                    () = core.routes.ready() => {}
-                    () = stop.wait() => return,
-                }
-                let shutdown = stop.clone();
-                let serve = move |stream, peer| {
-                    let (head, stop) = (Arc::clone(&head), stop.clone());
-                    async move { head.serve(stream, peer, &stop).await }
-                };
-                listener::serve_tls(socket, tls, clock, shutdown, serve).await;
+        let amqp = Arc::new(amqp);
+        let web_sockets = http::WebSockets {
+            mqtt: served.mqtt.then(|| Arc::clone(&mqtt)),
+            amqp: served.amqp.then(|| Arc::clone(&amqp)),
+        };
+        let edge = self.core.edge.clone();
+        let https = Arc::new(http::EdgeHead::new(backend, edge, web_sockets, clock.clone()));
+        let tls = &certificate.tls;
+        let stop = self.shutdown.clone();
+        for socket in listeners.mqtt {
+            let (head, stop) = (Arc::clone(&mqtt), stop.clone());
+            self.listen(socket, tls, move |stream, peer| {
+                let (head, stop) = (Arc::clone(&head), stop.clone());
+                async move { head.serve(stream, peer, &stop).await }
+            });
+        }
+        for socket in listeners.amqp {
+            let (head, stop) = (Arc::clone(&amqp), stop.clone());
+            self.listen(socket, tls, move |stream, peer| {
+                let (head, stop) = (Arc::clone(&head), stop.clone());
+                async move { head.serve(stream, peer, &stop).await }
+            });
+        }
+        for socket in listeners.https {
+            let (head, stop) = (Arc::clone(&https), stop.clone());
+            self.listen(socket, tls, move |stream, peer| {
+                let (head, stop) = (Arc::clone(&head), stop.clone());
+                async move { head.serve(stream, peer, &stop).await }
             });
         }
         self.chore(|core| async move { config::serve_own(core, own_events).await });
@@ -209,6 +237,26 @@ impl EdgeHub {
         self.chore(|core| async move { core.report.keep(&core).await });
         self.chore(|core| async move { core.upstream.end_idle_lines().await });
         self.chore(|_| certificate.keep(clock));
+    }
+
+    /// Serves what comes in on a socket.
+    fn listen<W>(
+        &mut self,
+        socket: TcpListener,
+        tls: &ServerTls,
+        serve: impl Fn(ServerStream<TcpStream>, Peer) -> W + Send + Sync + 'static,
+    ) where
+        W: Future<Output = ()> + Send + 'static,
+    {
+        let (core, tls, stop) = (Arc::clone(&self.core), tls.clone(), self.shutdown.clone());
+        self.tasks.spawn(async move {
+            // Nobody is let in before it is known where messages go.
+            tokio::select! {
+                () = core.routes.ready() => {}
+                () = stop.wait() => return,
+            }
+            listener::serve_tls(socket, tls, core.clock.clone(), stop, serve).await;
+        });
     }
 
     /// Something that is done until the shutdown.
@@ -226,8 +274,8 @@ impl EdgeHub {
         });
     }
 
-    /// Where it listens for MQTT.
-    pub fn mqtt_addresses(&self) -> &[SocketAddr] {
+    /// Where it listens, and for what.
+    pub fn addresses(&self) -> &[(Served, SocketAddr)] {
         &self.addresses
     }
 
@@ -275,6 +323,26 @@ impl std::fmt::Debug for EdgeHub {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("EdgeHub").field("addresses", &self.addresses).finish_non_exhaustive()
     }
+}
+
+/// The device protocols that are not switched off, over WebSockets too.
+#[derive(Debug, Clone, Copy)]
+struct Protocols {
+    mqtt: bool,
+    amqp: bool,
+}
+
+/// The AMQP head's, for an edge device: modules and leaf devices come one by one, and what a
+/// connection may hold back is as little as over MQTT.
+fn amqp_settings() -> amqp::Settings {
+    let machine = ::amqp::connection::Settings {
+        sessions_max: 256,
+        links_max: 2048,
+        unsettled_bytes_max: 1024 * 1024,
+        unfinished_bytes_max: 1024 * 1024,
+        ..Default::default()
+    };
+    amqp::Settings { machine: Arc::new(machine), ..amqp::Settings::default() }
 }
 
 /// Lines for everybody who is connected, and as many again for those whose messages wait.

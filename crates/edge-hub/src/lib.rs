@@ -34,6 +34,9 @@ mod twins;
 mod upstream;
 
 pub use certificate::CertificateError;
-pub use hub::{EdgeHub, StartError};
-pub use settings::{Listen, MQTT_PORT, STORE_BYTES, Settings, SettingsError, UpstreamProtocol};
+pub use hub::{EdgeHub, Served, StartError};
+pub use settings::{
+    AMQP_PORT, HTTPS_PORT, Listen, MQTT_PORT, STORE_BYTES, Settings, SettingsError, Sockets,
+    UPSTREAM_DEFAULT, UpstreamProtocol,
+};
 pub use state::{SealError, StateError};

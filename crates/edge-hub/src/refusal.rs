@@ -1,4 +1,4 @@
-//! An upstream protocol that this version does not speak: refused where the operator looks, in the
+//! An upstream protocol that there is not: refused where the operator looks, in the
 //! reported properties of `$edgeHub` and in the log, and never replaced by another one silently.
 
 use client::DeviceClient;
@@ -9,11 +9,11 @@ use crate::upstream::Site;
 /// The refusal, with the fix.
 pub(crate) fn words(protocol: &str) -> String {
     format!(
-        "UpstreamProtocol {protocol:?} is not supported by this version; set it to Mqtt, or remove it from the environment of edgeHub"
+        "UpstreamProtocol {protocol:?} is none of Amqp, AmqpWs, Mqtt and MqttWs; set one of them, or remove it from the environment of edgeHub"
     )
 }
 
-/// Tells the hub by the one protocol that there is, as far as the hub can be reached; messages are
+/// Tells the hub by the protocol that holds without a setting, as far as the hub can be reached; messages are
 /// not sent this way.
 pub(crate) async fn report(site: &Site, protocol: &str) {
     let (client, events) = DeviceClient::start(site.own_options(), site.clock.clone());

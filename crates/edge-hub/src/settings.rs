@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
+use client::device::Transport;
 use client::environment::{EnvironmentError, ModuleEnvironment};
 use host::net::TcpListener;
 use model::ModuleId;
@@ -28,32 +29,47 @@ pub struct Settings {
     pub log_level: String,
     /// `mqttSettings__enabled`.
     pub mqtt_enabled: bool,
+    /// `amqpSettings__enabled`.
+    pub amqp_enabled: bool,
+    /// `httpSettings__enabled`: methods by HTTPS, and both WebSockets.
+    pub http_enabled: bool,
     /// `MaxConnectedClients`: identities that may be connected at once.
     pub clients_max: usize,
     /// `FARSHORE_EDGE_STORE_BYTES`: what waiting messages may take on the disk.
     pub store_bytes_max: u64,
-    /// Where it listens for MQTT.
+    /// Where it listens.
     pub listen: Listen,
 }
 
-/// Where the edge hub listens for MQTT over TLS.
+/// Where the edge hub listens, for each protocol.
 #[derive(Debug)]
-#[non_exhaustive]
-pub enum Listen {
-    /// At these addresses. One whose kind of address this machine lacks is left out, unless it is
-    /// the first.
-    Addresses(Vec<SocketAddr>),
-    /// On sockets that somebody else has opened.
-    Sockets(Vec<TcpListener>),
+pub struct Listen {
+    /// MQTT over TLS.
+    pub mqtt: Sockets,
+    /// AMQP over TLS.
+    pub amqp: Sockets,
+    /// HTTPS, and WebSockets over it.
+    pub https: Sockets,
 }
 
-impl Default for Listen {
-    /// Every network of the container.
-    fn default() -> Self {
-        Self::Addresses(vec![
-            (Ipv4Addr::UNSPECIFIED, MQTT_PORT).into(),
-            (Ipv6Addr::UNSPECIFIED, MQTT_PORT).into(),
-        ])
+/// Listening sockets.
+#[derive(Debug)]
+pub enum Sockets {
+    /// At these addresses. One whose kind of address this machine lacks is left out, unless it is
+    /// the first.
+    At(Vec<SocketAddr>),
+    /// Those that somebody else has opened.
+    Open(Vec<TcpListener>),
+}
+
+impl Listen {
+    /// Every network of the container, at these ports.
+    fn everywhere(amqp: u16, https: u16) -> Self {
+        let at = |port| {
+            let any = [(Ipv4Addr::UNSPECIFIED, port).into(), (Ipv6Addr::UNSPECIFIED, port).into()];
+            Sockets::At(any.into())
+        };
+        Self { mqtt: at(MQTT_PORT), amqp: at(amqp), https: at(https) }
     }
 }
 
@@ -61,10 +77,10 @@ impl Default for Listen {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UpstreamProtocol {
-    /// MQTT over TLS: asked for, or nothing was.
-    Mqtt,
-    /// Something that this version does not speak. It is refused, never replaced.
-    Unsupported(String),
+    /// As asked for; [`UPSTREAM_DEFAULT`] when nothing was.
+    Known(Transport),
+    /// Something that nobody speaks. It is refused, never replaced.
+    Unknown(String),
 }
 
 /// Why the environment is not that of an edge hub.
@@ -105,9 +121,11 @@ impl Settings {
         let env = Env(env);
         let host_name = env.get("EdgeDeviceHostName").ok_or(SettingsError::NoHostName)?;
         let upstream_protocol = match env.get("UpstreamProtocol") {
-            None => UpstreamProtocol::Mqtt,
-            Some(text) if text.eq_ignore_ascii_case("Mqtt") => UpstreamProtocol::Mqtt,
-            Some(text) => UpstreamProtocol::Unsupported(text.to_owned()),
+            None => UpstreamProtocol::Known(UPSTREAM_DEFAULT),
+            Some(text) => match text.parse() {
+                Ok(transport) => UpstreamProtocol::Known(transport),
+                Err(_) => UpstreamProtocol::Unknown(text.to_owned()),
+            },
         };
         Ok(Self {
             module,
@@ -116,9 +134,14 @@ impl Settings {
             upstream_protocol,
             log_level: env.get("RuntimeLogLevel").unwrap_or("info").to_owned(),
             mqtt_enabled: env.flag("mqttSettings__enabled")?.unwrap_or(true),
+            amqp_enabled: env.flag("amqpSettings__enabled")?.unwrap_or(true),
+            http_enabled: env.flag("httpSettings__enabled")?.unwrap_or(true),
             clients_max: env.clients_max()?,
             store_bytes_max: env.store_bytes()?,
-            listen: Listen::default(),
+            listen: Listen::everywhere(
+                env.port("amqpSettings__port")?.unwrap_or(AMQP_PORT),
+                env.port("httpSettings__port")?.unwrap_or(HTTPS_PORT),
+            ),
         })
     }
 
@@ -145,6 +168,12 @@ impl<'a> Env<'a> {
         }
     }
 
+    fn port(&self, name: &'static str) -> Result<Option<u16>, SettingsError> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let port = text.parse().ok().filter(|port| *port != 0);
+        port.map(Some).ok_or_else(|| wrong(name, text, "a port number"))
+    }
+
     fn clients_max(&self) -> Result<usize, SettingsError> {
         let name = "MaxConnectedClients";
         let Some(text) = self.get(name) else { return Ok(CLIENTS_MAX_DEFAULT) };
@@ -165,8 +194,14 @@ fn wrong(name: &'static str, value: &str, expected: &'static str) -> SettingsErr
 
 /// Bounds what waiting messages may take on the disk, in bytes.
 pub const STORE_BYTES: &str = "FARSHORE_EDGE_STORE_BYTES";
+/// What it speaks to its upstream when nothing was asked for, as the original (er §5.6).
+pub const UPSTREAM_DEFAULT: Transport = Transport::Mqtt;
 /// MQTT over TLS, the only port that SDKs know.
 pub const MQTT_PORT: u16 = 8883;
+/// AMQP over TLS.
+pub const AMQP_PORT: u16 = 5671;
+/// HTTPS and WebSockets.
+pub const HTTPS_PORT: u16 = 443;
 /// As the original; in a container it is lost with it (er §5.4).
 const STORAGE_FOLDER_DEFAULT: &str = "/tmp";
 /// As the original (er §5.12).
@@ -205,12 +240,17 @@ mod tests {
         let plain = read(&[]).unwrap();
         assert_eq!(plain.gateway_host_name, "gateway");
         assert_eq!(plain.store_dir(), PathBuf::from("/tmp/edgeHub"));
-        assert_eq!(plain.upstream_protocol, UpstreamProtocol::Mqtt);
+        assert_eq!(plain.upstream_protocol, UpstreamProtocol::Known(UPSTREAM_DEFAULT));
         assert_eq!((plain.clients_max, plain.store_bytes_max), (100, 1 << 30));
-        assert!(plain.mqtt_enabled);
+        assert!(plain.mqtt_enabled && plain.amqp_enabled && plain.http_enabled);
+        let Sockets::At(https) = &plain.listen.https else { panic!("sockets") };
+        assert_eq!(https[0], "0.0.0.0:443".parse().unwrap());
         let told = read(&[
             ("storagefolder", "/iotedge/storage"),
             ("MQTTSETTINGS__ENABLED", "False"),
+            ("amqpsettings__enabled", "false"),
+            ("HttpSettings__Enabled", "false"),
+            ("amqpSettings__port", "15671"),
             ("maxConnectedClients", "7"),
             ("RuntimeLogLevel", "debug"),
             ("FARSHORE_EDGE_STORE_BYTES", "67108864"),
@@ -218,18 +258,24 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(told.store_dir(), PathBuf::from("/iotedge/storage/edgeHub"));
-        assert!(!told.mqtt_enabled);
+        assert!(!told.mqtt_enabled && !told.amqp_enabled && !told.http_enabled);
+        let Sockets::At(amqp) = &told.listen.amqp else { panic!("sockets") };
+        assert_eq!(amqp[1], "[::]:15671".parse().unwrap());
         assert_eq!((told.clients_max, told.store_bytes_max), (7, 64 << 20));
         assert_eq!(told.log_level, "debug");
-        assert_eq!(told.upstream_protocol, UpstreamProtocol::Mqtt);
+        assert_eq!(told.upstream_protocol, UpstreamProtocol::Known(Transport::Mqtt));
     }
 
     #[test]
     fn another_protocol_is_kept_to_be_refused() {
-        for text in ["Amqp", "AmqpWs", "MqttWs", "carrier pigeon"] {
-            let settings = read(&[("UpstreamProtocol", text)]).unwrap();
-            assert_eq!(settings.upstream_protocol, UpstreamProtocol::Unsupported(text.into()));
+        for transport in Transport::ALL {
+            let text = transport.to_string().to_lowercase();
+            let settings = read(&[("UpstreamProtocol", &text)]).unwrap();
+            assert_eq!(settings.upstream_protocol, UpstreamProtocol::Known(transport));
         }
+        let settings = read(&[("UpstreamProtocol", "carrier pigeon")]).unwrap();
+        let unknown = UpstreamProtocol::Unknown("carrier pigeon".into());
+        assert_eq!(settings.upstream_protocol, unknown);
     }
 
     #[test]
@@ -249,6 +295,11 @@ mod tests {
                 "mqttSettings__enabled",
                 "yes",
                 "environment variable mqttSettings__enabled is \"yes\"; expected true or false",
+            ),
+            (
+                "httpSettings__port",
+                "no",
+                "environment variable httpSettings__port is \"no\"; expected a port number",
             ),
             (
                 "MaxConnectedClients",

@@ -1,4 +1,4 @@
-//! The lines to the hub: one connection per identity, made when its client is here or messages for
+//! The lines to the hub, by the protocol that `UpstreamProtocol` says: one connection per identity, made when its client is here or messages for
 //! it wait, and closed when neither is so.
 //!
 //! `$edgeHub`'s own line tells whether the hub is there: while it is not, no other line is begun,
@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use client::device::{ConnectionState, DeviceClient, Options, Queues, Subscription};
+use client::device::{ConnectionState, DeviceClient, Options, Queues, Subscription, Transport};
 use client::{Dial, Events, Signer};
 use gateway::backend::Subscriptions;
 use host::clock::{Clock, Mono};
@@ -29,6 +29,7 @@ use crate::device::sessions::ClientInfo;
 pub(crate) struct Site {
     pub(crate) host_name: String,
     pub(crate) dial: Dial,
+    pub(crate) transport: Transport,
     pub(crate) tls: ClientTls,
     pub(crate) signer: Arc<dyn Signer>,
     pub(crate) edge: DeviceId,
@@ -83,6 +84,7 @@ impl Site {
         let host_name = self.host_name.clone();
         let signer = Arc::clone(&self.signer);
         let mut options = Options::new(host_name, self.dial.clone(), self.tls.clone(), id, signer);
+        options.transport = self.transport;
         options.client_type = match client.and_then(|client| client.client_type.as_ref()) {
             Some(client) => format!("{client} {PRODUCT}"),
             None => PRODUCT.to_owned(),

@@ -415,11 +415,11 @@ async fn one_client_too_many_is_put_off() {
 #[tokio::test]
 async fn another_upstream_protocol_is_refused_and_reported() {
     let machine = Machine::new(&[], everything_upstream()).await;
-    let settings = machine.settings(&[("UpstreamProtocol", "AmqpWs")]);
+    let settings = machine.settings(&[("UpstreamProtocol", "CarrierPigeon")]);
     let started =
         edge_hub::EdgeHub::start(settings, machine.clock.clone(), host::signals::Shutdown::new());
     let error = within("the refusal", started).await.unwrap_err().to_string();
-    assert!(error.contains("\"AmqpWs\" is not supported") && error.contains("Mqtt"), "{error}");
+    assert!(error.contains("\"CarrierPigeon\" is none of Amqp"), "{error}");
     let status = &machine.hub.reported("edge1/$edgeHub")["lastDesiredStatus"];
     assert_eq!(status["code"], json!(400));
     assert_eq!(status["description"], json!(error));

@@ -8,7 +8,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use edge_hub::{EdgeHub, Listen, Settings};
+use edge_hub::{EdgeHub, Settings, Sockets};
 use host::clock::Clock;
 use host::process::{Child, Program};
 use host::signals::Shutdown;
@@ -29,7 +29,10 @@ fn child() {
     runtime.block_on(async {
         let mut settings = Settings::from_env(&env).unwrap();
         let sockets = host::net::passed_listeners().unwrap();
-        settings.listen = Listen::Sockets(sockets.into_iter().map(|(_, socket)| socket).collect());
+        let sockets = sockets.into_iter().map(|(_, socket)| socket).collect();
+        settings.listen.mqtt = Sockets::Open(sockets);
+        settings.listen.amqp = Sockets::Open(Vec::new());
+        settings.listen.https = Sockets::Open(Vec::new());
         let started = EdgeHub::start(settings, Clock::system(), Shutdown::new()).await;
         started.unwrap().finished().await;
     });

@@ -6,9 +6,11 @@
 
 mod answer;
 mod authorize;
+mod edge;
 mod events;
 mod feedback;
 mod resources;
+mod websocket;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -19,7 +21,6 @@ use bytes::Bytes;
 use host::clock::Clock;
 use host::http::{Incoming, Limits, service_fn};
 use host::signals::Shutdown;
-use host::ws;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::Request;
 use iot_proto::rest::{self, Query, Route};
@@ -35,8 +36,10 @@ use crate::backend::feedback::FeedbackBackend;
 use crate::backend::methods::MethodBackend;
 use crate::backend::registry::RegistryBackend;
 use crate::backend::twins::TwinBackend;
-use crate::mqtt;
 use crate::peer::Peer;
+
+pub use edge::EdgeHead;
+pub use websocket::{Upgrades, WebSockets};
 
 /// A whole hub.
 pub trait ServiceBackend:
@@ -66,12 +69,12 @@ impl<B> ServiceBackend for B where
 }
 
 /// An answer's body: whole, or a stream of events.
-pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
+pub type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// The HTTP head of a hub. One for all its listeners.
 pub struct Head<B> {
     backend: Arc<B>,
-    mqtt: Arc<mqtt::Head<B>>,
+    web_sockets: Arc<dyn Upgrades>,
     clock: Clock,
 }
 
@@ -81,9 +84,9 @@ const BODY_BYTES_MAX: usize = 1024 * 1024;
 const BODY_DEADLINE: Duration = Duration::from_secs(30);
 
 impl<B: ServiceBackend> Head<B> {
-    /// A head for this backend; WebSockets go on to `mqtt`.
-    pub fn new(backend: Arc<B>, mqtt: Arc<mqtt::Head<B>>, clock: Clock) -> Self {
-        Self { backend, mqtt, clock }
+    /// A head for this backend; WebSockets go on to the other heads.
+    pub fn new(backend: Arc<B>, web_sockets: impl Upgrades, clock: Clock) -> Self {
+        Self { backend, web_sockets: Arc::new(web_sockets), clock }
     }
 
     /// Serves one connection until it ends.
@@ -113,7 +116,7 @@ impl<B: ServiceBackend> Head<B> {
         let path = request.uri().path();
         let asks_to_upgrade = request.headers().contains_key(::http::header::UPGRADE);
         if asks_to_upgrade && rest::is_websocket_path(path) {
-            return self.websocket(&mut request, peer, shutdown);
+            return self.web_sockets.upgrade(&mut request, peer, shutdown);
         }
         let (method, path) = (request.method().clone(), path.to_owned());
         match self.answer(request, shutdown).await {
@@ -139,28 +142,6 @@ impl<B: ServiceBackend> Head<B> {
             .await
             .map_err(body_fault)?;
         self.resource(route, &query, &parts.headers, body, shutdown).await
-    }
-
-    /// MQTT in a WebSocket: a byte stream like any other. The upgrade outlives this request, so it
-    /// runs beside it.
-    fn websocket(
-        self: Arc<Self>,
-        request: &mut Request<Incoming>,
-        peer: Peer,
-        shutdown: Shutdown,
-    ) -> Response<Body> {
-        let upgrade = match ws::Upgrade::from_request(request, &["mqtt"]) {
-            Ok(upgrade) => upgrade,
-            Err(refusal) => return answer::plain(refusal.status(), &refusal.to_string()),
-        };
-        let response = upgrade.response::<Body>();
-        tokio::spawn(async move {
-            match upgrade.stream(ws::DEFAULT_MESSAGE_BYTES_MAX).await {
-                Ok(stream) => self.mqtt.serve(stream, peer, &shutdown).await,
-                Err(error) => tracing::debug!(%peer, %error, "websocket upgrade failed"),
-            }
-        });
-        response
     }
 }
 

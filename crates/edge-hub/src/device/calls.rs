@@ -1,4 +1,4 @@
-//! Direct methods on their way: called from upstream, answered by a local client.
+//! Direct methods on their way: called from upstream or by a module here, answered by a local client.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -7,8 +7,9 @@ use bytes::Bytes;
 use client::device::MethodReply;
 use host::clock::Mono;
 use model::method::MethodResponse;
-use model::{IdentityId, limits};
+use model::{Fault, FaultKind, IdentityId, limits};
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 /// Calls without an answer.
@@ -19,19 +20,48 @@ pub(crate) struct Calls {
 
 struct Call {
     callee: IdentityId,
-    reply: MethodReply,
+    reply: Reply,
     since: Mono,
+}
+
+/// Who waits for the answer.
+pub(crate) enum Reply {
+    /// A back end, beyond the hub.
+    Upstream(MethodReply),
+    /// A module of this device, by HTTPS. When it is dropped the module went away.
+    Local(oneshot::Sender<Result<MethodResponse, Fault>>),
+}
+
+impl Reply {
+    fn answer(self, response: MethodResponse) {
+        match self {
+            Self::Upstream(reply) => reply.send(response.status, response.payload),
+            // The module may have given up.
+            Self::Local(reply) => drop(reply.send(Ok(response))),
+        }
+    }
+
+    fn refuse(self, kind: FaultKind, message: &str) {
+        match self {
+            Self::Upstream(reply) => {
+                let status = if kind == FaultKind::DeviceNotOnline { AWAY } else { TOO_MANY };
+                reply.send(status, body(message));
+            }
+            Self::Local(reply) => drop(reply.send(Err(Fault::new(kind, message)))),
+        }
+    }
 }
 
 impl Calls {
     /// Notes a call and names it. One too many, or one that nobody takes, is answered at once.
-    pub(crate) fn begin(&self, callee: &IdentityId, reply: MethodReply, now: Mono) -> Option<Uuid> {
+    pub(crate) fn begin(&self, callee: &IdentityId, reply: Reply, now: Mono) -> Option<Uuid> {
         let mut open = self.open.lock();
         open.retain(|_, call| now.duration_since(call.since) < LIFE_MAX);
         let of_callee = open.values().filter(|call| call.callee == *callee).count();
         if of_callee >= limits::METHODS_IN_FLIGHT_MAX {
             drop(open);
-            reply.send(STATUS_TOO_MANY, body("too many direct methods wait for this client"));
+            let kind = FaultKind::DeviceMaximumInflightMethodExceeded;
+            reply.refuse(kind, "too many direct methods wait for this client");
             return None;
         }
         let call = host::entropy::uuid_v4();
@@ -45,18 +75,21 @@ impl Calls {
         if open.get(&call).is_some_and(|known| known.callee == *callee)
             && let Some(known) = open.remove(&call)
         {
-            known.reply.send(response.status, response.payload);
+            known.reply.answer(response);
         }
     }
 
     /// Nobody takes this call.
     pub(crate) fn refuse(&self, call: Uuid) {
         if let Some(call) = self.open.lock().remove(&call) {
-            call.reply.send(
-                STATUS_AWAY,
-                body("client is not connected to the edge hub, or does not listen for methods"),
-            );
+            let message = "client is not connected to the edge hub, or does not listen for methods";
+            call.reply.refuse(FaultKind::DeviceNotOnline, message);
         }
+    }
+
+    /// Nobody waits for this call any more.
+    pub(crate) fn forget(&self, call: Uuid) {
+        self.open.lock().remove(&call);
     }
 
     /// The client is gone: its calls are answered.
@@ -68,7 +101,8 @@ impl Calls {
             .map(|(_, call)| call)
             .collect();
         for call in gone {
-            call.reply.send(STATUS_AWAY, body("client disconnected before it answered"));
+            let message = "client disconnected before it answered";
+            call.reply.refuse(FaultKind::DeviceNotOnline, message);
         }
     }
 }
@@ -80,5 +114,5 @@ fn body(message: &str) -> Bytes {
 /// The original waits 5 min 30 s (er §5.8).
 pub(crate) const LIFE_MAX: Duration = Duration::from_secs(330);
 /// The original answers 0, which tells nothing (T-METHOD-0).
-const STATUS_AWAY: i32 = 404;
-const STATUS_TOO_MANY: i32 = 429;
+const AWAY: i32 = 404;
+const TOO_MANY: i32 = 429;

@@ -1,6 +1,6 @@
 //! One local connection's line into the edge hub.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,6 +10,7 @@ use gateway::backend::{
     DeliveryKind, DeviceLink, Open, Receipt, Settlement, StoredSession, SubmitError, Subscriptions,
 };
 use gateway::session::{Delivery, DeviceSession, Downlink};
+use iot_proto::amqp::message::ReceivedFacts;
 use journal::Record as JournalRecord;
 use model::message::{Message, SystemProperty};
 use model::method::MethodResponse;
@@ -31,8 +32,33 @@ pub(crate) struct Link {
     stored_session: StoredSession,
     session: DeviceSession,
     deliveries: Mutex<HashMap<Uuid, Delivered>>,
+    inputs: Mutex<Window>,
+    cloud_to_device: Mutex<(Window, VecDeque<Held>)>,
     /// A message without a route is told once for a connection.
     told_no_route: AtomicBool,
+}
+
+/// What may be handed over: over MQTT anything, over AMQP what there is credit for.
+#[derive(Debug, Default)]
+struct Window {
+    permitted: Option<u64>,
+    given: u64,
+}
+
+impl Window {
+    /// Takes one place; false when there is none.
+    fn take(&mut self) -> bool {
+        let has_room = self.permitted.is_none_or(|permitted| self.given < permitted);
+        self.given += u64::from(has_room);
+        has_room
+    }
+}
+
+/// A message that came from upstream before there was credit for it. As many as the connection
+/// upstream lets be under way.
+struct Held {
+    delivery: Delivery,
+    settle: Settle,
 }
 
 /// What the client's settlement leads to. Dropped: the connection is gone.
@@ -63,6 +89,8 @@ impl Link {
             stored_session: open.stored_session,
             session,
             deliveries: Mutex::default(),
+            inputs: Mutex::default(),
+            cloud_to_device: Mutex::default(),
             told_no_route: AtomicBool::new(false),
         }
     }
@@ -71,12 +99,16 @@ impl Link {
         &self.principal.identity
     }
 
-    /// Hands over a message for an input; none when the session is over.
+    /// Hands over a message for an input; none when the session is over or has no room for it. When
+    /// there is room again the sessions tell.
     pub(crate) fn deliver_input(
         self: Arc<Self>,
         input: &str,
         message: Message,
     ) -> Option<InputDelivery> {
+        if !self.inputs.lock().take() {
+            return None;
+        }
         let lock = host::entropy::uuid_v4();
         let (sender, settled) = oneshot::channel();
         self.deliveries.lock().insert(lock, Delivered::Input(sender));
@@ -88,13 +120,36 @@ impl Link {
 
     /// Hands over a cloud-to-device message, which is settled upstream when the client has it.
     /// What is not handed over stays with the hub.
-    pub(crate) fn deliver_cloud_to_device(&self, message: Message, settle: Settle) {
-        let lock = host::entropy::uuid_v4();
-        self.deliveries.lock().insert(lock, Delivered::CloudToDevice(settle));
-        let enqueued = self.core.clock.wall();
-        let delivery = Delivery { lock, message, sequence: 0, enqueued, delivery_count: 0 };
-        if self.session.send(Downlink::CloudToDevice(delivery)).is_err() {
-            self.deliveries.lock().remove(&lock);
+    pub(crate) fn deliver_cloud_to_device(
+        &self,
+        message: Message,
+        facts: ReceivedFacts,
+        settle: Settle,
+    ) {
+        let delivery = Delivery {
+            lock: host::entropy::uuid_v4(),
+            message,
+            sequence: facts.sequence.unwrap_or_default(),
+            enqueued: facts.enqueued.unwrap_or_else(|| self.core.clock.wall()),
+            delivery_count: facts.delivery_count,
+        };
+        self.cloud_to_device.lock().1.push_back(Held { delivery, settle });
+        self.hand_over_held();
+    }
+
+    /// Hands over what is held, as far as there is room.
+    fn hand_over_held(&self) {
+        loop {
+            let next = {
+                let (window, held) = &mut *self.cloud_to_device.lock();
+                if held.is_empty() || !window.take() { None } else { held.pop_front() }
+            };
+            let Some(Held { delivery, settle }) = next else { return };
+            let lock = delivery.lock;
+            self.deliveries.lock().insert(lock, Delivered::CloudToDevice(settle));
+            if self.session.send(Downlink::CloudToDevice(delivery)).is_err() {
+                self.deliveries.lock().remove(&lock);
+            }
         }
     }
 
@@ -177,9 +232,19 @@ impl DeviceLink for Link {
         Ok(())
     }
 
-    /// Nothing to bound: one message per input queue is on its way at a time, and cloud-to-device
-    /// messages come in the window of the connection upstream.
-    fn permit(&self, _kind: DeliveryKind, _total: u64) {}
+    fn permit(&self, kind: DeliveryKind, total: u64) {
+        match kind {
+            DeliveryKind::CloudToDevice => {
+                self.cloud_to_device.lock().0.permitted = Some(total);
+                self.hand_over_held();
+            }
+            DeliveryKind::Input => {
+                self.inputs.lock().permitted = Some(total);
+                // Whoever waits to deliver looks again.
+                self.core.sessions.tell();
+            }
+        }
+    }
 
     fn method_answer(&self, call: Uuid, response: MethodResponse) {
         self.core.calls.answer(self.id(), call, response);
@@ -190,11 +255,12 @@ impl DeviceLink for Link {
         match (delivered, outcome) {
             // Nobody waits any more when the delivery took too long.
             (Some(Delivered::Input(sender)), outcome) => drop(sender.send(outcome)),
-            (Some(Delivered::CloudToDevice(settle)), Settlement::Complete | Settlement::Reject) => {
-                settle.complete();
-            }
-            // MQTT has no way to give it back; its lock at the hub runs out.
-            (Some(Delivered::CloudToDevice(_)), Settlement::Abandon) | (None, _) => {}
+            (Some(Delivered::CloudToDevice(settle)), outcome) => match outcome {
+                Settlement::Complete => settle.complete(),
+                Settlement::Abandon => settle.abandon(),
+                Settlement::Reject => settle.reject(),
+            },
+            (None, _) => {}
         }
         Ok(())
     }
@@ -202,6 +268,7 @@ impl DeviceLink for Link {
     async fn close(&self, graceful: bool) {
         let last = self.core.sessions.remove(self.id(), &self.session);
         self.deliveries.lock().clear();
+        self.cloud_to_device.lock().1.clear();
         if last {
             self.core.calls.hang_up(self.id());
             self.core.upstream.local_closed(self.id());

@@ -73,7 +73,7 @@ impl Sessions {
         self.changed.subscribe()
     }
 
-    fn tell(&self) {
+    pub(crate) fn tell(&self) {
         self.changed.send_modify(|count| *count = count.wrapping_add(1));
     }
 

@@ -1,7 +1,8 @@
 //! The pump to one input of a module: one message after the other, each until the module has it.
 //!
-//! The module acknowledges by PUBACK; without one in time, or when its connection ends, the same
-//! message is delivered again. While the module is away or does not listen, messages wait.
+//! The module acknowledges by PUBACK, or by an outcome over AMQP; without one in time, or when its
+//! connection ends, the same message is delivered again. While the module is away, does not listen or
+//! gives no credit, messages wait.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -125,6 +126,7 @@ impl Pump {
         sessions: &mut watch::Receiver<u64>,
     ) -> bool {
         let core = &self.core;
+        let mut pause = ABANDONED_MIN;
         loop {
             if self.is_over(waiting.expires) {
                 core.counters.dropped_expired.inc();
@@ -141,8 +143,16 @@ impl Pump {
                         core.counters.sent.inc();
                         return true;
                     }
-                    // It listens, but not to this input.
-                    Ok(Ok(Settlement::Abandon)) => {}
+                    // It listens, but not to this input, or it wants the message later.
+                    Ok(Ok(Settlement::Abandon)) => {
+                        let look = self.look_again(waiting.expires).min(pause);
+                        pause = (pause * 2).min(LOOK_EVERY);
+                        tokio::select! {
+                            _ = sessions.changed() => {}
+                            () = core.clock.sleep(look) => {}
+                        }
+                        continue;
+                    }
                     // The connection is gone, or the module is slow: again.
                     Ok(Err(_)) | Err(_) => continue,
                 }
@@ -227,3 +237,5 @@ const READ_MAX: usize = 8;
 const READ_BYTES_MAX: usize = 64 * 1024;
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 const LOOK_AGAIN_MIN: Duration = Duration::from_millis(100);
+/// The wait after a message was given back; it doubles, as the original's (er §5.3).
+const ABANDONED_MIN: Duration = Duration::from_secs(1);

@@ -1,9 +1,11 @@
 //! What a running edge hub is put together of: sockets, queues, whom it trusts, where its hub is.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use client::device::Transport;
 use client::edge::WorkloadClient;
 use client::environment::{EnvironmentError, ModuleEnvironment};
 use client::scope::ScopeClient;
@@ -15,44 +17,92 @@ use journal::Journal;
 
 use super::StartError;
 use crate::scope::Scope;
-use crate::settings::{Listen, Settings};
+use crate::settings::{Settings, Sockets};
 use crate::state::patiently;
 use crate::upstream::Site;
 
-/// Sockets that are bound, before anybody is served.
-pub(super) struct Sockets {
-    pub(super) listeners: Vec<TcpListener>,
-    pub(super) addresses: Vec<SocketAddr>,
+/// The protocols that the edge hub serves, each on sockets of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Served {
+    /// MQTT over TLS.
+    Mqtt,
+    /// AMQP over TLS.
+    Amqp,
+    /// HTTPS, and WebSockets over it.
+    Https,
 }
 
-impl Sockets {
-    pub(super) fn open(listen: Listen, mqtt_enabled: bool) -> Result<Self, StartError> {
-        let listeners = match listen {
-            _ if !mqtt_enabled => {
-                tracing::warn!(
-                    "mqttSettings__enabled is false: nobody can connect to this edge hub"
-                );
-                Vec::new()
-            }
-            Listen::Sockets(sockets) => sockets,
-            Listen::Addresses(addresses) => open_all(&addresses)?,
-        };
-        let addresses = listeners.iter().map(TcpListener::local_addr);
-        let addresses = addresses.collect::<Result<_, _>>().map_err(StartError::Socket)?;
-        Ok(Self { listeners, addresses })
+impl Served {
+    /// The variable that switches it off.
+    pub(super) fn switch(self) -> &'static str {
+        match self {
+            Self::Mqtt => "mqttSettings__enabled",
+            Self::Amqp => "amqpSettings__enabled",
+            Self::Https => "httpSettings__enabled",
+        }
     }
 }
 
-fn open_all(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, StartError> {
+impl fmt::Display for Served {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Mqtt => "MQTT",
+            Self::Amqp => "AMQP",
+            Self::Https => "HTTPS",
+        })
+    }
+}
+
+/// Sockets that are bound, before anybody is served.
+pub(super) struct Listeners {
+    pub(super) mqtt: Vec<TcpListener>,
+    pub(super) amqp: Vec<TcpListener>,
+    pub(super) https: Vec<TcpListener>,
+}
+
+impl Listeners {
+    pub(super) fn open(settings: &mut Settings) -> Result<Self, StartError> {
+        let listen = &mut settings.listen;
+        let open = |sockets: &mut Sockets, is_enabled: bool, served: Served| {
+            let sockets = std::mem::replace(sockets, Sockets::Open(Vec::new()));
+            if is_enabled { open_all(sockets, served) } else { Ok(Vec::new()) }
+        };
+        let listeners = Self {
+            mqtt: open(&mut listen.mqtt, settings.mqtt_enabled, Served::Mqtt)?,
+            amqp: open(&mut listen.amqp, settings.amqp_enabled, Served::Amqp)?,
+            https: open(&mut listen.https, settings.http_enabled, Served::Https)?,
+        };
+        if !settings.mqtt_enabled && !settings.amqp_enabled && !settings.http_enabled {
+            tracing::warn!("every protocol is switched off: nobody can connect to this edge hub");
+        }
+        Ok(listeners)
+    }
+
+    /// Where they listen.
+    pub(super) fn addresses(&self) -> Result<Vec<(Served, SocketAddr)>, StartError> {
+        let of =
+            [(Served::Mqtt, &self.mqtt), (Served::Amqp, &self.amqp), (Served::Https, &self.https)];
+        of.into_iter()
+            .flat_map(|(served, sockets)| sockets.iter().map(move |socket| (served, socket)))
+            .map(|(served, socket)| Ok((served, socket.local_addr().map_err(StartError::Socket)?)))
+            .collect()
+    }
+}
+
+fn open_all(sockets: Sockets, served: Served) -> Result<Vec<TcpListener>, StartError> {
+    let addresses = match sockets {
+        Sockets::Open(listeners) => return Ok(listeners),
+        Sockets::At(addresses) => addresses,
+    };
     let mut listeners = Vec::with_capacity(addresses.len());
-    for (index, address) in addresses.iter().enumerate() {
-        match net::listen(*address) {
+    for (index, address) in addresses.into_iter().enumerate() {
+        match net::listen(address) {
             Ok(listener) => listeners.push(listener),
             // A machine without IPv6 has no [::].
             Err(error) if index > 0 && !error.is_in_use() && !error.is_denied() => {
                 tracing::info!(%address, "address is not available here; left out");
             }
-            Err(source) => return Err(StartError::Listen { address: *address, source }),
+            Err(source) => return Err(StartError::Listen { served, address, source }),
         }
     }
     Ok(listeners)
@@ -104,10 +154,16 @@ pub(super) async fn upstream_tls(
     }
 }
 
-pub(super) fn site(module: &ModuleEnvironment, tls: ClientTls, clock: &Clock) -> Site {
+pub(super) fn site(
+    module: &ModuleEnvironment,
+    transport: Transport,
+    tls: ClientTls,
+    clock: &Clock,
+) -> Site {
     Site {
         host_name: module.hub_host_name.clone(),
-        dial: module.mqtt.clone(),
+        dial: module.dial(transport).clone(),
+        transport,
         tls,
         signer: Arc::new(WorkloadSigner::new(module.workload())),
         edge: module.identity.device.clone(),

@@ -12,6 +12,7 @@ use model::method::MethodRequest;
 
 use super::WeakCore;
 use crate::core::Core;
+use crate::device::calls::Reply;
 
 /// Serves a line's events until it ends.
 pub(super) async fn serve(core: WeakCore, id: IdentityId, mut events: Events) {
@@ -46,8 +47,9 @@ async fn handle(core: &Arc<Core>, id: &IdentityId, event: ClientEvent) {
             if let Some(link) =
                 core.sessions.link(id, |subscriptions| subscriptions.cloud_to_device)
             {
+                let facts = delivery.facts;
                 let (message, settle) = delivery.split();
-                link.deliver_cloud_to_device(message, settle);
+                link.deliver_cloud_to_device(message, facts, settle);
             }
         }
         other => tracing::debug!(%id, event = ?other, "nothing to do for this event"),
@@ -56,7 +58,7 @@ async fn handle(core: &Arc<Core>, id: &IdentityId, event: ClientEvent) {
 
 fn method(core: &Core, id: &IdentityId, call: MethodCall) {
     let (name, payload, reply) = call.split();
-    let Some(call) = core.calls.begin(id, reply, core.clock.now()) else { return };
+    let Some(call) = core.calls.begin(id, Reply::Upstream(reply), core.clock.now()) else { return };
     let request = MethodRequest {
         name,
         payload,

@@ -13,13 +13,16 @@ use gateway::backend::{
     DeliveryKind, DeviceBackend, DeviceLink, Open, OpenError, Opened, Receipt, Settlement,
     SubmitError, Subscriptions,
 };
+use gateway::http::{Upgrades, WebSockets};
+use gateway::peer::Peer;
 use gateway::session::{DeviceSession, Downlink};
-use gateway::{listener, mqtt};
+use gateway::{amqp, listener, mqtt};
 use host::clock::Clock;
 use host::http::{Incoming, Limits, full, read_body, serve_connection, service_fn};
 use host::signals::Shutdown;
 use host::tls::ServerTls;
 use http::{Request, Response};
+use http_body_util::BodyExt;
 use iot_proto::payload::scope::{ScopeDevice, ScopeIdentityRequest, ScopeModule, ScopeResult};
 use model::identity::{
     Authentication, DeviceIdentity, ModuleIdentity, Status, SymmetricKeys, edge_scope,
@@ -35,7 +38,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::{EDGE, HUB, within};
+use super::{EDGE, HUB, Ports, within};
 
 /// The key of an identity, made from its name.
 pub(crate) fn key(id: &str) -> String {
@@ -47,7 +50,7 @@ pub(crate) struct FakeHub {
     changed: watch::Sender<u64>,
     tls: ServerTls,
     clock: Clock,
-    ports: Mutex<(u16, u16)>,
+    ports: Mutex<Ports>,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -78,12 +81,12 @@ impl FakeHub {
             changed,
             tls,
             clock: clock.clone(),
-            ports: Mutex::new((0, 0)),
+            ports: Mutex::default(),
             tasks: Mutex::default(),
         })
     }
 
-    pub(crate) fn ports(&self) -> (u16, u16) {
+    pub(crate) fn ports(&self) -> Ports {
         *self.ports.lock()
     }
 
@@ -110,16 +113,29 @@ impl FakeHub {
 
     /// Switches it on, on the ports that it had.
     pub(crate) async fn start(self: &Arc<Self>) {
-        let (mqtt_port, https_port) = self.ports();
+        let ports = self.ports();
         let listen =
             |port| host::net::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).unwrap();
-        let (mqtt_socket, https_socket) = (listen(mqtt_port), listen(https_port));
+        let (mqtt_socket, amqp_socket) = (listen(ports.mqtt), listen(ports.amqp));
+        let https_socket = listen(ports.https);
         let port = |socket: &host::net::TcpListener| socket.local_addr().unwrap().port();
-        *self.ports.lock() = (port(&mqtt_socket), port(&https_socket));
+        *self.ports.lock() = Ports {
+            mqtt: port(&mqtt_socket),
+            amqp: port(&amqp_socket),
+            https: port(&https_socket),
+        };
         let backend = Arc::new(Backend { hub: Arc::clone(self), hosts: vec![HUB.to_owned()] });
-        let head =
-            Arc::new(mqtt::Head::new(backend, self.clock.clone(), mqtt::Settings::default()));
+        let head = Arc::new(mqtt::Head::new(
+            Arc::clone(&backend),
+            self.clock.clone(),
+            mqtt::Settings::default(),
+        ));
+        let nodes = Arc::new(amqp::nodes::DevicesOnly);
+        let amqp = amqp::Head::new(backend, nodes, self.clock.clone(), amqp::Settings::default());
+        let amqp = Arc::new(amqp);
         let shutdown = Shutdown::new();
+        let web_sockets =
+            WebSockets { mqtt: Some(Arc::clone(&head)), amqp: Some(Arc::clone(&amqp)) };
         let stop = shutdown.clone();
         let serve = move |stream, peer| {
             let (head, stop) = (Arc::clone(&head), stop.clone());
@@ -134,13 +150,27 @@ impl FakeHub {
             shutdown.clone(),
             serve,
         ));
+        let stop = shutdown.clone();
+        let serve = move |stream, peer| {
+            let (head, stop) = (Arc::clone(&amqp), stop.clone());
+            async move { head.serve(stream, peer, &stop).await }
+        };
+        let (stop, over) = (shutdown.clone(), clock.clone());
+        tasks.spawn(listener::serve_tls(amqp_socket, tls.clone(), over, stop, serve));
         let hub = Arc::clone(self);
-        let serve = move |stream, _| {
-            let hub = Arc::clone(&hub);
+        let serve = move |stream, peer: Peer| {
+            let (hub, web_sockets) = (Arc::clone(&hub), web_sockets.clone());
             async move {
-                let service = service_fn(move |request| {
-                    let hub = Arc::clone(&hub);
-                    async move { Ok::<_, std::convert::Infallible>(hub.scope_call(request).await) }
+                let service = service_fn(move |mut request: Request<Incoming>| {
+                    let (hub, peer) = (Arc::clone(&hub), peer.clone());
+                    let web_sockets = web_sockets.clone();
+                    async move {
+                        let response = match request.headers().contains_key("upgrade") {
+                            true => web_sockets.upgrade(&mut request, peer, Shutdown::new()),
+                            false => hub.scope_call(request).await.map(BodyExt::boxed_unsync),
+                        };
+                        Ok::<_, std::convert::Infallible>(response)
+                    }
                 });
                 let _ =
                     serve_connection(stream, service, Limits::default(), &Shutdown::new()).await;

@@ -14,10 +14,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::device::{Events, Options, Subscription};
+use client::device::{Events, Options, Subscription, Transport};
 use client::signer::KeySigner;
 use client::{DeviceClient, Dial};
-use edge_hub::{EdgeHub, Listen, Settings};
+use edge_hub::{EdgeHub, Served, Settings, Sockets};
 use host::clock::Clock;
 use host::metrics::Metrics;
 use host::signals::Shutdown;
@@ -46,11 +46,29 @@ pub(crate) struct Machine {
 
 /// A running edge hub, on a thread and runtime of its own, so that it can be killed.
 pub(crate) struct Running {
-    pub(crate) port: u16,
+    pub(crate) ports: Ports,
     pub(crate) metrics: Metrics,
     shutdown: Shutdown,
     kill: Option<oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
+}
+
+/// Where a hub or edge hub listens.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Ports {
+    pub(crate) mqtt: u16,
+    pub(crate) amqp: u16,
+    pub(crate) https: u16,
+}
+
+impl Ports {
+    pub(crate) fn of(self, transport: Transport) -> u16 {
+        match transport {
+            Transport::Mqtt => self.mqtt,
+            Transport::Amqp => self.amqp,
+            Transport::MqttWs | Transport::AmqpWs => self.https,
+        }
+    }
 }
 
 impl Machine {
@@ -74,7 +92,7 @@ impl Machine {
     }
 
     fn environment(&self) -> BTreeMap<String, String> {
-        let (mqtt, https) = self.hub.ports();
+        let Ports { mqtt, amqp, https } = self.hub.ports();
         [
             ("IOTEDGE_DEVICEID", EDGE.to_owned()),
             ("IOTEDGE_MODULEID", "$edgeHub".to_owned()),
@@ -86,6 +104,7 @@ impl Machine {
             ("StorageFolder", self.storage().display().to_string()),
             ("FARSHORE_UPSTREAM_ADDRESS", "127.0.0.1".to_owned()),
             ("FARSHORE_UPSTREAM_MQTT_PORT", mqtt.to_string()),
+            ("FARSHORE_UPSTREAM_AMQP_PORT", amqp.to_string()),
             ("FARSHORE_UPSTREAM_HTTPS_PORT", https.to_string()),
         ]
         .map(|(name, value)| (name.to_owned(), value))
@@ -102,7 +121,10 @@ impl Machine {
             env.insert((*name).to_owned(), (*value).to_owned());
         }
         let mut settings = Settings::from_env(&env).unwrap();
-        settings.listen = Listen::Addresses(vec![(Ipv4Addr::LOCALHOST, 0).into()]);
+        let free = || Sockets::At(vec![(Ipv4Addr::LOCALHOST, 0).into()]);
+        settings.listen.mqtt = free();
+        settings.listen.amqp = free();
+        settings.listen.https = free();
         settings
     }
 
@@ -124,8 +146,16 @@ impl Machine {
         let life = async move {
             let edge_hub = EdgeHub::start(settings, clock, stop).await.unwrap();
             edge_hub.ready().await;
-            let port = edge_hub.mqtt_addresses()[0].port();
-            started.send((port, edge_hub.metrics().clone())).unwrap();
+            let port = |served| {
+                let mut all = edge_hub.addresses().iter();
+                all.find(|(of, _)| *of == served).map_or(0, |(_, address)| address.port())
+            };
+            let ports = Ports {
+                mqtt: port(Served::Mqtt),
+                amqp: port(Served::Amqp),
+                https: port(Served::Https),
+            };
+            started.send((ports, edge_hub.metrics().clone())).unwrap();
             tokio::select! {
                 () = edge_hub.finished() => {}
                 _ = killed => {}
@@ -135,8 +165,8 @@ impl Machine {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.unwrap().block_on(life);
         });
-        let (port, metrics) = within("the start", facts).await.unwrap();
-        Running { port, metrics, shutdown, kill: Some(kill), thread: Some(thread) }
+        let (ports, metrics) = within("the start", facts).await.unwrap();
+        Running { ports, metrics, shutdown, kill: Some(kill), thread: Some(thread) }
     }
 
     /// A module or leaf device at the edge hub.
@@ -146,22 +176,40 @@ impl Machine {
         id: &str,
         wants: &[Subscription],
     ) -> (DeviceClient, Events) {
-        self.connect_to(running.port, id, wants)
+        self.connect_by(Transport::Mqtt, running, id, wants)
     }
 
-    /// The same, at a port.
+    /// The same, by a protocol.
+    pub(crate) fn connect_by(
+        &self,
+        transport: Transport,
+        running: &Running,
+        id: &str,
+        wants: &[Subscription],
+    ) -> (DeviceClient, Events) {
+        let mut options = self.options(running.ports.of(transport), id);
+        options.transport = transport;
+        options.subscriptions = wants.to_vec();
+        DeviceClient::start(options, self.clock.clone())
+    }
+
+    /// The same by MQTT, at a port.
     pub(crate) fn connect_to(
         &self,
         port: u16,
         id: &str,
         wants: &[Subscription],
     ) -> (DeviceClient, Events) {
+        let mut options = self.options(port, id);
+        options.subscriptions = wants.to_vec();
+        DeviceClient::start(options, self.clock.clone())
+    }
+
+    fn options(&self, port: u16, id: &str) -> Options {
         let dial = Dial::new(GATEWAY, port).at(Some("127.0.0.1".into()));
         let tls = ClientTls::new(&[&self.ca.root_pem()]).unwrap();
         let signer = Arc::new(KeySigner::from_base64(&hub::key(id)).unwrap());
-        let mut options = Options::new(HUB, dial, tls, id.parse().unwrap(), signer);
-        options.subscriptions = wants.to_vec();
-        DeviceClient::start(options, self.clock.clone())
+        Options::new(HUB, dial, tls, id.parse().unwrap(), signer)
     }
 
     /// The same, and it is in.
