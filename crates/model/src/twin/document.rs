@@ -46,6 +46,14 @@ pub enum TwinError {
         /// The limit.
         limit_bytes: usize,
     },
+    /// The section would hold more values that count nothing than is sensible. The bound is ours.
+    #[error("{section} would have more than {limit} empty values, arrays and objects")]
+    TooMany {
+        /// Which section.
+        section: &'static str,
+        /// The bound.
+        limit: usize,
+    },
 }
 
 /// Reads a JSON object; a key that stands twice, a number that does not fit and a lone surrogate
@@ -78,9 +86,12 @@ pub(super) fn check_section(
     limit_bytes: usize,
 ) -> Result<(), TwinError> {
     check_object(section, object, 1)?;
-    let size_bytes = object_size(object);
+    let Size { size_bytes, free } = Size::of(object);
     if size_bytes > limit_bytes {
         return Err(TwinError::TooLarge { section, size_bytes, limit_bytes });
+    }
+    if free > limit_bytes {
+        return Err(TwinError::TooMany { section, limit: limit_bytes });
     }
     Ok(())
 }
@@ -138,20 +149,45 @@ fn check_value(path: &str, key: &str, value: &Value, depth: usize) -> Result<(),
     }
 }
 
-/// UTF-8 bytes of keys and texts, 8 for a number, 4 for a boolean (`device-protocol.md` §7.1). What
-/// would count nothing counts 1, or an array of nulls could grow without end.
-fn object_size(object: &Object) -> usize {
-    object.iter().map(|(key, value)| key.len() + value_size(value)).sum()
+/// How large a section is: UTF-8 bytes of keys and texts, 8 for a number, 4 for a boolean
+/// (`device-protocol.md` §7.1). What counts nothing is counted apart, or an array of nulls could
+/// grow without end.
+#[derive(Default)]
+struct Size {
+    size_bytes: usize,
+    /// Nulls, empty texts, and arrays and objects whatever is in them.
+    free: usize,
 }
 
-fn value_size(value: &Value) -> usize {
-    match value {
-        Value::Null => 1,
-        Value::Bool(_) => 4,
-        Value::Number(_) => 8,
-        Value::String(text) => text.len(),
-        Value::Array(items) => items.iter().map(value_size).sum::<usize>().max(1),
-        Value::Object(object) => object_size(object).max(1),
+impl Size {
+    fn of(section: &Object) -> Self {
+        let mut size = Self::default();
+        size.add_object(section);
+        size
+    }
+
+    fn add_object(&mut self, object: &Object) {
+        for (key, value) in object {
+            self.size_bytes += key.len();
+            self.add(value);
+        }
+    }
+
+    fn add(&mut self, value: &Value) {
+        match value {
+            Value::Bool(_) => self.size_bytes += 4,
+            Value::Number(_) => self.size_bytes += 8,
+            Value::String(text) if !text.is_empty() => self.size_bytes += text.len(),
+            Value::Null | Value::String(_) => self.free += 1,
+            Value::Array(items) => {
+                self.free += 1;
+                items.iter().for_each(|item| self.add(item));
+            }
+            Value::Object(object) => {
+                self.free += 1;
+                self.add_object(object);
+            }
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 use super::*;
 use serde_json::json;
 
+mod changes;
+
 fn now() -> Timestamp {
     "2026-01-02T03:04:05.1234567Z".parse().unwrap()
 }
@@ -147,16 +149,59 @@ fn a_section_has_a_size() {
     assert_eq!(twin.version, 3);
 }
 
-/// Values that count nothing by the letter must not let a twin grow without end.
+/// Each section has its own limit, to the byte: keys and texts as UTF-8, 8 for a number, 4 for a
+/// boolean, nothing for the rest; `$version` and `$metadata` do not count.
+#[test]
+fn sizes_are_counted_as_documented() {
+    // 1+8, 1+4, 2+2, 1+0, 1+(1+8)+0+4: 33 bytes.
+    let base = json!({"n": 1.5, "b": true, "ä": "ü", "e": "", "l": [{"k": 9}, null, false]});
+    let with_size = |size_bytes: usize| {
+        let mut section = object(base.clone());
+        let mut left = size_bytes - 33;
+        while left > 0 {
+            let key = format!("{:05}", section.len());
+            let text = "x".repeat((left - key.len()).min(4000));
+            left -= key.len() + text.len();
+            section.insert(key, text.into());
+            assert!(left == 0 || left > 5);
+        }
+        section.insert("$version".into(), 12.into());
+        section.insert("$metadata".into(), json!({"$lastUpdated": "x".repeat(9000)}));
+        section
+    };
+    let tags = |section| TwinChange { tags: Some(section), desired: None };
+    let desired = |section| TwinChange { tags: None, desired: Some(section) };
+    for (limit, over) in [(8 * 1024, false), (8 * 1024 + 1, true)] {
+        assert_eq!(Twin::new().patch(tags(with_size(limit)), now()).is_err(), over);
+        assert_eq!(Twin::new().replace(tags(with_size(limit)), now()).is_err(), over);
+    }
+    for (limit, over) in [(32 * 1024, false), (32 * 1024 + 1, true)] {
+        assert_eq!(Twin::new().patch(desired(with_size(limit)), now()).is_err(), over);
+        assert_eq!(Twin::new().replace(desired(with_size(limit)), now()).is_err(), over);
+        assert_eq!(Twin::new().report(with_size(limit), now()).is_err(), over);
+    }
+}
+
+/// Values that count nothing must not let a twin grow without end.
 #[test]
 fn nothing_is_free() {
-    for item in [json!(null), json!([]), json!({})] {
-        let list = vec![item; 40_000];
-        assert!(matches!(
-            Twin::new().report(object(json!({ "k": list })), now()),
-            Err(TwinError::TooLarge { .. })
-        ));
+    for item in [json!(null), json!([]), json!({}), json!("")] {
+        let list = |length: usize| object(json!({ "k": vec![item.clone(); length] }));
+        let error = Twin::new().report(list(32 * 1024), now()).unwrap_err();
+        assert!(matches!(error, TwinError::TooMany { .. }), "{error}");
+        assert!(Twin::new().report(list(32 * 1024 - 1), now()).is_ok());
     }
+}
+
+/// A full section can be made smaller, and a patch that deletes as much as it adds fits.
+#[test]
+fn the_result_counts_and_not_the_patch() {
+    let mut twin = Twin::new();
+    let full: Object = (0..8).map(|n| (n.to_string(), Value::from("x".repeat(4095)))).collect();
+    twin.report(full, now()).unwrap();
+    assert!(twin.report(object(json!({"8": false})), now()).is_err());
+    twin.report(object(json!({"0": null, "8": "x".repeat(4095)})), now()).unwrap();
+    twin.report(object(json!({"1": null})), now()).unwrap();
 }
 
 #[test]
