@@ -97,7 +97,8 @@ pub struct Delivery {
     pub id: DeliveryId,
     /// The sender's name for it.
     pub tag: Bytes,
-    /// The encoded message: see [`crate::message`].
+    /// The encoded message: see [`crate::message`]. A slice of the input: whoever keeps
+    /// it for long copies it, or keeps all that was read with it.
     pub message: Bytes,
     /// 0, or that of a batch.
     pub format: u32,

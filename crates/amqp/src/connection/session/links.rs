@@ -53,14 +53,17 @@ impl Session {
             return Err(Fault::session(condition::RESOURCE_LIMIT_EXCEEDED, text));
         };
         let link = Link::asked(&attach, handle);
-        if attach.coordinator {
-            let error = Error::new(condition::NOT_IMPLEMENTED, "there are no transactions");
-            self.put_refusal(&link, error, shared);
-            return Ok(());
-        }
-        if shared.usage.links >= shared.settings.links_max {
-            let error = Error::new(condition::RESOURCE_LIMIT_EXCEEDED, "too many links");
-            self.put_refusal(&link, error, shared);
+        let refusal = if attach.coordinator {
+            Some((condition::NOT_IMPLEMENTED, "there are no transactions"))
+        } else if attach.name.len() > NAME_BYTES_MAX {
+            Some((condition::INVALID_FIELD, "name of the link is too long"))
+        } else if shared.usage.links >= shared.settings.links_max {
+            Some((condition::RESOURCE_LIMIT_EXCEEDED, "too many links"))
+        } else {
+            None
+        };
+        if let Some((condition, text)) = refusal {
+            self.put_refusal(&link, Error::new(condition, text), shared);
             return Ok(());
         }
         // A second attach of a name takes the link over. Part 2 §2.6.1
@@ -321,3 +324,6 @@ impl Session {
 
 /// A peer may be as many detaches behind as there may be links.
 const HANDLES_PER_LINK: usize = 2;
+
+/// Longest name of a link: the standard has no bound, and clients use less than 300.
+const NAME_BYTES_MAX: usize = 1024;

@@ -113,12 +113,15 @@ impl Session {
 
     /// The peer has settled what it sent.
     fn received_ends(&mut self, first: u32, last: u32, shared: &mut Shared) {
+        let mut links = Vec::new();
         for delivery in self.received.numbers(first, last) {
-            let link = self.received.get_mut(delivery).map(|received| received.link);
+            links.extend(self.received.get_mut(delivery).map(|received| received.link));
             self.forget_delivery(delivery, shared);
-            if let Some(link) = link {
-                self.top_up(link, shared);
-            }
+        }
+        links.sort_unstable();
+        links.dedup();
+        for link in links {
+            self.top_up(link, shared);
         }
     }
 }
