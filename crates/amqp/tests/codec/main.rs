@@ -1,5 +1,6 @@
 //! The codec from outside: round trips of whatever can be built, bytes from real
-//! clients, bytes from nobody, and what reading them costs.
+//! clients, bytes from nobody, and what reading them costs. And the machine, as far as
+//! it is played the same bytes from nobody.
 //!
 //! A binary of its own because it counts allocations, which takes a global allocator.
 
@@ -11,3 +12,4 @@ mod clients;
 mod exercise;
 mod mutations;
 mod round_trip;
+mod strangers;

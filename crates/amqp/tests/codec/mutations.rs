@@ -7,7 +7,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use crate::{arbitrary, exercise};
+use crate::strangers::Reached;
+use crate::{arbitrary, exercise, strangers};
 
 proptest! {
     #[test]
@@ -62,7 +63,48 @@ proptest! {
     }
 }
 
+proptest! {
+    /// Frames that could come, in an order that no client would have.
+    #[test]
+    fn frames_from_strangers(
+        how in any::<[u8; 3]>(),
+        performatives in vec((0..3_u8, arbitrary::performative()), 0..12),
+    ) {
+        let mut bytes = BytesMut::from(&[how[0], how[1], how[2] | 0x10][..]);
+        for (channel, performative) in performatives {
+            let mut body = BytesMut::new();
+            performative.encode(&mut body);
+            body.truncate(255);
+            bytes.extend_from_slice(&[body.len() as u8, channel]);
+            bytes.extend_from_slice(&body);
+        }
+        strangers::connection(&bytes);
+    }
+}
+
+/// The kept inputs of the fuzz target get through the door and far behind it.
+#[test]
+fn kept_strangers_come_far() {
+    let reached = |bytes: &[u8]| {
+        let Reached { deliveries, settled } = strangers::connection(bytes);
+        (deliveries, settled)
+    };
+    macro_rules! kept {
+        ($name:literal) => {
+            include_bytes!(concat!("../../../../fuzz/corpus/amqp_connection/", $name))
+        };
+    }
+    assert_eq!(reached(kept!("uplink")), (3, 0));
+    assert_eq!(reached(kept!("multi_frame")), (1, 0));
+    assert_eq!(reached(kept!("over_credit")), (3, 0));
+    // What the owner sends depends on how the frames are cut.
+    for bytes in [&kept!("downlink")[..], kept!("both"), kept!("client")] {
+        assert!(reached(bytes).1 > 0, "{bytes:02x?}");
+    }
+}
+
 fn everything(bytes: &[u8]) {
+    strangers::connection(bytes);
     exercise::frames(bytes);
     exercise::sasl(bytes);
     exercise::message(bytes);
