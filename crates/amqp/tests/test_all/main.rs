@@ -6,4 +6,5 @@ mod raw;
 
 mod bounds;
 mod flows;
+mod random;
 mod refusals;
