@@ -95,8 +95,11 @@ impl Link {
                     return;
                 }
             };
-            for message in locked {
+            // All of them before the first is sent: whatever was locked is given back at the end.
+            for message in &locked {
                 self.deliveries.handed_over(message.lock, now + LOCK);
+            }
+            for message in locked {
                 let delivery = Delivery {
                     lock: message.lock,
                     sequence: message.sequence,
