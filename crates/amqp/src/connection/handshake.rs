@@ -100,7 +100,7 @@ impl Connection {
         let settings = &self.shared.settings;
         match self.side {
             Side::Server => {
-                self.timers.set(Timer::Attach, now.saturating_add(settings.attach_deadline))
+                self.timers.set(Timer::Attach, now.saturating_add(settings.attach_deadline));
             }
             Side::Client(_) => self.timers.stop_deadline(),
         }

@@ -26,6 +26,8 @@ pub(super) struct Link {
     pub(super) credit: u32,
     /// The receiver wants the credit used up or given back.
     pub(super) is_draining: bool,
+    /// Deliveries that we sent and that are not settled.
+    pub(super) sent_unsettled: u32,
     pub(super) receiving: Receiving,
 }
 
@@ -83,6 +85,7 @@ impl Link {
             },
             credit: 0,
             is_draining: false,
+            sent_unsettled: 0,
             receiving: Receiving {
                 policy: CreditPolicy::Manual,
                 overdraft: 0,

@@ -216,7 +216,7 @@ impl Model {
                     assert_eq!(self.names.insert((end, link), index), None);
                     self.links[index].ids[end] = Some(link);
                     let window = self.links[index].window;
-                    let settles_back = index % 2 == 0;
+                    let settles_back = index.is_multiple_of(2);
                     let accept = Accept { settles_back, ..Accept::echo(&attach, window) };
                     self.end(end).machine.accept_attach(link, accept);
                 }

@@ -263,7 +263,7 @@ impl Session {
         let link = self.links.remove(&number)?;
         shared.usage.links = shared.usage.links.saturating_sub(1);
         self.forget_received(number, &link, shared);
-        self.forget_sent(number, shared);
+        self.forget_sent(number, &link, shared);
         Some(link)
     }
 

@@ -246,6 +246,10 @@ impl Session {
         if let Some(unfinished) = &link.receiving.unfinished {
             shared.usage.unfinished_bytes -= unfinished.message.len();
         }
+        // A look at all of them is only worth it if there are some.
+        if link.receiving.unsettled == 0 {
+            return;
+        }
         let usage = &mut shared.usage;
         self.received.remove_all(|received| {
             let is_gone = received.link == number;

@@ -79,8 +79,9 @@ impl Session {
             ..Transfer::default()
         };
         if !settled {
-            self.sent.push(delivery, Sent { link: number, is_told: false });
+            link.sent_unsettled += 1;
             shared.usage.sent_unsettled += 1;
+            self.sent.push(delivery, Sent { link: number, is_told: false });
         }
         self.put_transfers(Waiting { link: number, transfer, rest: outgoing.message }, shared);
         Ok(DeliveryId { link: self.link_id(number), number: delivery })
@@ -143,11 +144,23 @@ impl Session {
     }
 
     /// Removes all that went out on a link that is gone.
-    pub(super) fn forget_sent(&mut self, number: u32, shared: &mut Shared) {
-        let gone = self.sent.remove_all(|sent| sent.link == number);
-        shared.usage.sent_unsettled -= gone;
+    pub(super) fn forget_sent(&mut self, number: u32, link: &Link, shared: &mut Shared) {
+        // A look at all of them is only worth it if there are some.
+        if link.sent_unsettled > 0 {
+            let gone = self.sent.remove_all(|sent| sent.link == number);
+            shared.usage.sent_unsettled -= gone;
+        }
         if let Some(waiting) = self.waiting.take_if(|waiting| waiting.link == number) {
             shared.usage.waiting_bytes -= waiting.rest.len();
+        }
+    }
+
+    /// Removes a delivery that went out.
+    pub(super) fn forget_one_sent(&mut self, delivery: u32, shared: &mut Shared) {
+        let Some(sent) = self.sent.remove(delivery) else { return };
+        shared.usage.sent_unsettled -= 1;
+        if let Some(link) = self.links.get_mut(&sent.link) {
+            link.sent_unsettled -= 1;
         }
     }
 

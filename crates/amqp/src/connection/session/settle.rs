@@ -40,8 +40,8 @@ impl Session {
             Some(Role::Receiver) => self.settle_received(link, delivery, state, shared),
             Some(Role::Sender) => {
                 let is_here = self.sent.get_mut(delivery).is_some_and(|sent| sent.link == link);
-                if is_here && self.sent.remove(delivery).is_some() {
-                    shared.usage.sent_unsettled -= 1;
+                if is_here {
+                    self.forget_one_sent(delivery, shared);
                     shared.out.settle(self.channel, Role::Sender, delivery, true, state);
                 }
             }
@@ -97,8 +97,7 @@ impl Session {
                 continue;
             }
             if settled || settles_back {
-                self.sent.remove(delivery);
-                shared.usage.sent_unsettled -= 1;
+                self.forget_one_sent(delivery, shared);
             }
             if settles_back && let Some(state) = &state {
                 shared.out.settle(self.channel, Role::Sender, delivery, true, state.clone());
