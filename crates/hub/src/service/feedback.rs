@@ -66,7 +66,9 @@ impl Hub {
         loop {
             self.inner.clock.sleep(SWEEP_EVERY).await;
             match self.stores().feedback.sweep_feedback(self.rules(), self.now()).await {
-                Ok(true) => drop(self.inner.feedback_ready.0.send_replace(())),
+                Ok(true) => {
+                    self.inner.feedback_ready.0.send_replace(());
+                }
                 Ok(false) => {}
                 Err(error) => {
                     tracing::warn!(error = %host::logs::chain(&error), "cannot sweep feedback");
