@@ -11,6 +11,7 @@ pub mod bag;
 pub mod connect;
 pub mod connection_string;
 pub mod etag;
+pub mod event_hubs;
 pub mod management;
 pub mod payload;
 pub mod percent;

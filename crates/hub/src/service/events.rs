@@ -1,10 +1,17 @@
 //! The event log, as back ends read it.
 
-use gateway::backend::events::{Event, EventReader, EventsBackend, Partition};
+pub(crate) mod seats;
+
+use gateway::backend::events::{
+    Event, EventReader, EventsBackend, Partition, SeatClaim, SeatError,
+};
 use iot_proto::payload::event::{AuthScope, AuthType, auth_method};
 use iot_proto::rest::EventStart;
-use model::{Fault, FaultKind};
+use jiff::Timestamp;
+use model::limits::CONSUMER_GROUPS_MAX;
+use model::{ConsumerGroup, Fault, FaultKind};
 use store::StoreError;
+use store::consumer_groups::StoredGroup;
 use store::events::{AuthMethod, Source, StoredEvent};
 
 use crate::Hub;
@@ -17,26 +24,105 @@ pub struct EventsReader {
 
 impl EventsBackend for Hub {
     type Reader = EventsReader;
+    type Seat = seats::Seat;
+
+    fn log_created(&self) -> Timestamp {
+        self.stores().events.created()
+    }
 
     fn partitions(&self) -> Result<Vec<Partition>, Fault> {
-        let events = &self.stores().events;
-        (0..events.partitions())
-            .map(|partition| {
-                let info = events.partition(partition).map_err(fault)?;
-                Ok(Partition { partition, oldest: info.oldest, next: info.next, lost: info.lost })
-            })
-            .collect()
+        (0..self.stores().events.partitions()).map(|number| self.partition(number)).collect()
+    }
+
+    fn partition(&self, partition: u32) -> Result<Partition, Fault> {
+        let info = self.stores().events.partition(partition).map_err(fault)?;
+        Ok(Partition {
+            partition,
+            oldest: info.oldest,
+            next: info.next,
+            last_enqueued: info.last_enqueued,
+            lost: info.lost,
+        })
     }
 
     fn read(&self, partition: u32, from: EventStart) -> Result<EventsReader, Fault> {
+        let events = &self.stores().events;
         let from = match from {
             EventStart::Start => store::events::From::Start,
             EventStart::End => store::events::From::End,
-            EventStart::Sequence(sequence) => store::events::From::Sequence(sequence),
+            EventStart::Sequence(sequence) => {
+                let next = events.partition(partition).map_err(fault)?.next;
+                if sequence > next {
+                    // It would wait, and then leave out what comes before it.
+                    return Err(Fault::argument(format!(
+                        "partition {partition} has no event {sequence} yet, its next one is \
+                         {next}; the number or offset is of another log"
+                    )));
+                }
+                store::events::From::Sequence(sequence)
+            }
             EventStart::Time(time) => store::events::From::Time(time),
         };
-        let reader = self.stores().events.reader(partition, from).map_err(fault)?;
+        let reader = events.reader(partition, from).map_err(fault)?;
         Ok(EventsReader { partition, reader })
+    }
+
+    async fn take_seat(&self, claim: SeatClaim) -> Result<seats::Seat, SeatError> {
+        let SeatClaim { group, partition, .. } = claim.clone();
+        if partition >= self.stores().events.partitions() {
+            return Err(SeatError::NoPartition(partition));
+        }
+        // First the place, then the question: a group that is deleted meanwhile ends it.
+        let seat = self.inner.seats.take(claim)?;
+        if !group.is_default() {
+            let groups = self.consumer_groups().await.map_err(SeatError::Fault)?;
+            if !groups.contains(&group) {
+                return Err(SeatError::NoGroup(group));
+            }
+        }
+        Ok(seat)
+    }
+
+    async fn consumer_groups(&self) -> Result<Vec<ConsumerGroup>, Fault> {
+        let stored = self.stores().consumer_groups.consumer_groups().await.map_err(fault)?;
+        let stored = stored.into_iter().map(|group| group.name);
+        Ok(std::iter::once(ConsumerGroup::default_group()).chain(stored).collect())
+    }
+
+    async fn create_consumer_group(&self, name: ConsumerGroup) -> Result<bool, Fault> {
+        if name.is_default() {
+            return Ok(false);
+        }
+        let group = StoredGroup { name, created: self.now() };
+        let groups = &self.stores().consumer_groups;
+        match groups.create_consumer_group(group, CONSUMER_GROUPS_MAX).await {
+            Ok(()) => Ok(true),
+            Err(StoreError::Exists) => Ok(false),
+            Err(StoreError::Full { limit, .. }) => Err(Fault::new(
+                FaultKind::InvalidOperation,
+                format!("the hub has {limit} consumer groups beside $Default; delete one first"),
+            )),
+            Err(error) => Err(fault(error)),
+        }
+    }
+
+    async fn delete_consumer_group(&self, name: ConsumerGroup) -> Result<(), Fault> {
+        if name.is_default() {
+            return Err(Fault::new(
+                FaultKind::InvalidOperation,
+                "the consumer group $Default cannot be deleted",
+            ));
+        }
+        match self.stores().consumer_groups.delete_consumer_group(&name).await {
+            Ok(()) => {}
+            Err(StoreError::NotFound) => {
+                let detail = format!("there is no consumer group {name}");
+                return Err(Fault::new(FaultKind::GenericNotFound, detail));
+            }
+            Err(error) => return Err(fault(error)),
+        }
+        self.inner.seats.end_group(&name);
+        Ok(())
     }
 }
 
