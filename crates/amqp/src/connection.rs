@@ -241,7 +241,8 @@ impl Connection {
         }
     }
 
-    /// Attaches a link of our own; [`Event::Attached`] or [`Event::Detached`] follows.
+    /// Attaches a link of our own; [`Event::Attached`] or [`Event::Detached`] follows. A
+    /// peer may keep it waiting for ever: how long that may be is the owner's business.
     pub fn attach(&mut self, session: SessionId, link: NewLink) -> Result<LinkId, BeginError> {
         let session = self.sessions.get_mut(&session).ok_or(BeginError::NotOpen)?;
         session.attach(link, &mut self.shared)

@@ -1,16 +1,20 @@
 //! What goes well: all that two polite ends do.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use amqp::connection::{
-    Accept, BeginError, Cause, Closed, Credentials, CreditPolicy, Event, NewLink, SendError,
-    Settings,
+    Accept, BeginError, Cause, Closed, Connection, Credentials, CreditPolicy, Event, NewLink,
+    SendError, Settings,
 };
+use amqp::frame::{self, ProtocolHeader};
 use amqp::performative::{ReceiverSettleMode, SenderSettleMode, Source, condition};
+use amqp::sasl::{Init, Outcome, SaslFrame};
 use amqp::{DeliveryState, Error, Role, Symbol};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::pair::{Pair, outgoing};
+use crate::raw;
 
 fn accepted(delivery: amqp::connection::DeliveryId) -> Event {
     Event::Settled { delivery, state: Some(DeliveryState::Accepted), settled: true }
@@ -558,4 +562,44 @@ fn byte_by_byte_is_the_same() {
         assert!(pair.client.take().contains(&accepted(sent)));
     }
     assert_eq!(pair.server.input_left(), 0);
+}
+
+#[test]
+fn a_client_may_say_everything_at_once() {
+    // With SASL, the layers behind it wait for the owner; without, nothing waits.
+    for has_sasl in [true, false] {
+        let mut bytes = BytesMut::new();
+        if has_sasl {
+            bytes.extend_from_slice(&ProtocolHeader::Sasl.bytes());
+            // A token in a password makes it longer than the standard's 512 bytes.
+            let response =
+                format!("\0device@sas.hub\0SharedAccessSignature sr={}", "x".repeat(4000));
+            let init = Init {
+                mechanism: Symbol::from_static("PLAIN"),
+                initial_response: Some(response.into_bytes().into()),
+                hostname: None,
+            };
+            frame::encode_sasl(&SaslFrame::Init(init), &mut bytes);
+        }
+        bytes.extend_from_slice(&ProtocolHeader::Amqp.bytes());
+        let performatives = [raw::open(), raw::begin(10), raw::attach("up", 0, Role::Sender)];
+        for performative in performatives {
+            frame::encode(0, &performative, &mut bytes);
+        }
+        let now = Duration::ZERO;
+        let mut server = Connection::server(now, Arc::new(Settings::default()));
+        server.handle_input(now, &mut bytes);
+        if has_sasl {
+            assert!(matches!(server.poll_event(), Some(Event::SaslInit { .. })));
+            assert_eq!(server.poll_event(), None);
+            assert!(!server.wants_input() && !server.wants_resume());
+            server.sasl_outcome(Outcome::Ok);
+            assert!(server.wants_resume());
+            server.handle_input(now, &mut bytes);
+        }
+        assert!(matches!(server.poll_event(), Some(Event::Open(_))));
+        assert!(matches!(server.poll_event(), Some(Event::SessionBegun(_))));
+        assert!(matches!(server.poll_event(), Some(Event::Attach { .. })));
+        assert_eq!((server.poll_event(), bytes.len()), (None, 0));
+    }
 }

@@ -606,3 +606,20 @@ fn an_owner_may_be_late_with_everything() {
     raw.server.machine.sasl_outcome(Outcome::Ok);
     assert_eq!(raw.answers(), []);
 }
+
+#[test]
+fn states_of_another_life_are_ignored() {
+    let mut raw = Raw::session(Settings::default());
+    raw.server.window = Some(2);
+    let Performative::Attach(attach) = attach("up", 0, Role::Sender) else { unreachable!() };
+    let mut unsettled = amqp::Map::new();
+    unsettled.push(amqp::Value::Binary(Bytes::from_static(b"tag")), amqp::Value::Null);
+    let attach = Attach { unsettled, incomplete_unsettled: true, ..*attach };
+    raw.frame(0, Performative::Attach(Box::new(attach)));
+    let answers = raw.answers();
+    let (0, Performative::Attach(answer)) = &answers[0] else { panic!("{answers:?}") };
+    assert!(answer.unsettled.is_empty());
+    // What is resumed is a delivery like any other.
+    raw.transfer(&Transfer { resume: true, ..transfer(0) }, b"again");
+    assert_eq!(raw.server.deliveries().len(), 1);
+}
