@@ -33,7 +33,15 @@ pub fn decode_exact(text: &str) -> Option<Cow<'_, str>> {
 /// Appends a text so that it fits in one level of an MQTT topic: only what would change the
 /// topic's structure is encoded, because receivers compare the rest as it is.
 pub fn encode_topic_level_into(text: &str, out: &mut String) {
-    out.extend(utf8_percent_encode(text, TOPIC_LEVEL));
+    for character in text.chars() {
+        let mut bytes = [0; 4];
+        let character: &str = character.encode_utf8(&mut bytes);
+        if character.is_ascii() {
+            out.extend(utf8_percent_encode(character, TOPIC_LEVEL));
+        } else {
+            out.push_str(character);
+        }
+    }
 }
 
 /// Everything but the unreserved characters.

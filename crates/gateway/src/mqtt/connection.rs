@@ -223,7 +223,8 @@ where
         if let Poll::Ready(done) = self.requests.poll(cx) {
             return Poll::Ready(Next::Done(done));
         }
-        if self.deliveries.has_room(&self.wire.machine)
+        if !self.requests.is_subscribing()
+            && self.deliveries.has_room(&self.wire.machine)
             && let Poll::Ready(downlink) = self.end.queue.poll_recv(cx)
         {
             return Poll::Ready(Next::Downlink(downlink));

@@ -55,6 +55,8 @@ pub(super) struct Requests<L> {
     clock: Clock,
     waiting: VecDeque<Request>,
     running: Option<Pin<Box<dyn Future<Output = Done> + Send>>>,
+    /// SUBSCRIBEs that are not answered yet.
+    subscribes: usize,
     /// How long the next failing twin read is held back: a client that is refused asks again at
     /// once, in a tight loop (`device-protocol.md` §17, 4).
     hold_back: Duration,
@@ -65,11 +67,25 @@ const HOLD_BACK_MAX: Duration = Duration::from_secs(30);
 
 impl<L: DeviceLink> Requests<L> {
     pub(super) fn new(link: Arc<L>, clock: Clock) -> Self {
-        Self { link, clock, waiting: VecDeque::new(), running: None, hold_back: HOLD_BACK_FIRST }
+        Self {
+            link,
+            clock,
+            waiting: VecDeque::new(),
+            running: None,
+            subscribes: 0,
+            hold_back: HOLD_BACK_FIRST,
+        }
     }
 
     pub(super) fn push(&mut self, request: Request) {
+        self.subscribes += usize::from(matches!(request, Request::Subscribe { .. }));
         self.waiting.push_back(request);
+    }
+
+    /// Whether a SUBSCRIBE is not answered yet: what it asked for comes after its answer, though
+    /// MQTT would allow it before. Clients set up their handlers between.
+    pub(super) fn is_subscribing(&self) -> bool {
+        self.subscribes > 0
     }
 
     /// How many wait.
@@ -85,8 +101,10 @@ impl<L: DeviceLink> Requests<L> {
                     return Poll::Pending;
                 };
                 self.running = None;
-                if matches!(done, Done::Answer { ok: true, .. }) {
-                    self.hold_back = HOLD_BACK_FIRST;
+                match done {
+                    Done::Answer { ok: true, .. } => self.hold_back = HOLD_BACK_FIRST,
+                    Done::Subscribed { .. } => self.subscribes -= 1,
+                    _ => {}
                 }
                 return Poll::Ready(done);
             }

@@ -49,6 +49,8 @@ struct State {
     stored: Option<Vec<(String, u8)>>,
     heard: Vec<String>,
     store_is_down: bool,
+    /// A message that waits for a listener.
+    waiting: Option<Message>,
 }
 
 struct FakeLink(Arc<Mutex<State>>);
@@ -134,6 +136,12 @@ impl DeviceLink for FakeLink {
 
     async fn subscribed(&self, subscriptions: Subscriptions) -> Result<(), Fault> {
         let Subscriptions { filters, desired, methods, cloud_to_device, .. } = subscriptions;
+        let waiting = self.0.lock().waiting.take();
+        if let Some(message) = waiting.filter(|_| cloud_to_device) {
+            let delivery = delivery(Uuid::from_u128(99), message);
+            self.0.lock().sessions[0].send(Downlink::CloudToDevice(delivery)).unwrap();
+            tokio::task::yield_now().await;
+        }
         self.note(format!(
             "subscribed {} d={desired} m={methods} c={cloud_to_device}",
             filters.len()

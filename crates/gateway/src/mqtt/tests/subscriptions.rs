@@ -73,6 +73,17 @@ async fn the_asked_quality_is_granted_up_to_one() {
     bench.hears("subscribed 1 d=false m=false c=true").await;
 }
 
+/// What waited comes after the answer: SDKs set up their handlers between.
+#[tokio::test]
+async fn a_subscribe_is_answered_before_what_it_asked_for() {
+    let bench = Bench::new();
+    bench.state.lock().waiting = Some(Message::from_body("waited"));
+    let mut client = bench.connected("dev1").await;
+    let filter = "devices/dev1/messages/devicebound/#";
+    assert_eq!(client.subscribe(&[filter]).await, [AT_LEAST_ONCE]);
+    assert_eq!(client.delivery().await.1, "waited");
+}
+
 /// One more than fits is refused, the connection and the others stay; one that is there may be
 /// asked for again.
 #[tokio::test]
