@@ -9,6 +9,7 @@ from harness import matrix
 from harness.edge import Edge
 from harness.hub import Hub
 from harness.program import Service
+from harness.site import Site
 from harness.trust import Trust
 from matrix.cells import TABLES
 
@@ -45,6 +46,14 @@ def new_hub(trust):
         hub.kill()
         assert "panicked" not in hub.service.log(whole=True)
         shutil.rmtree(hub.dir, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def site(trust, tmp_path_factory):
+    """The hub of the matrix, with drivers of the SDKs."""
+    site = Site(trust, tmp_path_factory.mktemp("matrix"))
+    yield site
+    site.stop()
 
 
 @pytest.fixture

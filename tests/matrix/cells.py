@@ -1,8 +1,10 @@
 """The tables, and what the SDKs do not offer."""
 
 import fnmatch
+import json
 
 from harness.matrix import Table
+from harness.program import ROOT
 
 VERSIONS = {
     "python": "Python azure-iot-device 2.14.0",
@@ -50,4 +52,15 @@ DEVICES = Table(
     rows=tuple(device_row(s, p, c) for s in VERSIONS for p in PROTOCOLS for c in CREDENTIALS),
 )
 
-TABLES = [DEVICES]
+VECTORS = [json.loads(path.read_text()) for path in sorted((ROOT / "vectors").glob("*/*.json"))]
+
+REPLAYS = Table(
+    name="replays",
+    heading="C, C# and Java",
+    words="Not run: what their public sources send is replayed from [`vectors/`](../../vectors/README.md), and the hub has to answer what they need.",
+    headers=("Client", "Protocol", "Credential"),
+    columns=DEVICE_COLUMNS[: DEVICE_COLUMNS.index("module at the hub") + 1],
+    rows=tuple(dict.fromkeys(tuple(vector["row"]) for vector in VECTORS)),
+)
+
+TABLES = [DEVICES, REPLAYS]

@@ -54,7 +54,7 @@ pub use error::{ConnectError, Refusal, SendError, TwinError};
 pub use events::{ClientEvent, Delivery, Events, MethodCall, MethodReply, Settle};
 pub use iot_proto::payload::twin::DeviceTwin;
 pub use iot_proto::topic::Subscription;
-pub use transport::{Transport, UnknownTransport};
+pub use transport::{Transport, UPSTREAM_DEFAULT, UnknownTransport};
 
 use actor::{Actor, Control, TwinRequest};
 

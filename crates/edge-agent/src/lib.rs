@@ -98,6 +98,7 @@ fn connection(settings: &AgentSettings, workload: WorkloadClient) -> Options {
         IdentityId::module(device, ModuleId::edge_agent()),
         Arc::new(WorkloadSigner::new(workload)),
     );
+    options.transport = settings.transport;
     options.subscriptions =
         vec![Subscription::TwinResponses, Subscription::DesiredPatches, Subscription::Methods];
     options

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use client::Dial;
+use client::device::Transport;
 use host::tls::ClientTls;
 use model::DeviceId;
 
@@ -13,6 +14,8 @@ use model::DeviceId;
 pub struct AgentSettings {
     /// Where to dial for the hub, or for the parent.
     pub dial: Dial,
+    /// What to speak there.
+    pub transport: Transport,
     /// Whom to trust there.
     pub tls: ClientTls,
     /// Socket of the daemon's management API.

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use client::device::{Transport, UPSTREAM_DEFAULT};
 use containers::NetworkSettings;
 use iot_proto::connection_string::SharedKey;
 use model::DeviceId;
@@ -89,6 +90,20 @@ pub struct AgentConfig {
     pub image: String,
     /// `[agent.env]`: `RuntimeLogLevel`, `UpstreamProtocol` and others are inherited by modules.
     pub env: BTreeMap<String, String>,
+}
+
+impl AgentConfig {
+    /// A variable of `[agent.env]`, whose name may have any case.
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        let found = self.env.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// What the agent, and an edge hub that is not told otherwise, speaks to the hub.
+    pub fn upstream_protocol(&self) -> Transport {
+        let told = self.variable("UpstreamProtocol").and_then(|text| text.parse().ok());
+        told.unwrap_or(UPSTREAM_DEFAULT)
+    }
 }
 
 /// `[edge_ca]`: whence the CA comes that issues modules' certificates.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use client::device::UPSTREAM_DEFAULT;
 use client::environment::EnvironmentError;
 use gateway::peer::Peer;
 use gateway::session::CloseReason;
@@ -29,7 +30,7 @@ use crate::forward::Forward;
 use crate::refusal;
 use crate::report::Report;
 use crate::routing::config::{self, Routes};
-use crate::settings::{Settings, UPSTREAM_DEFAULT, UpstreamProtocol};
+use crate::settings::{Settings, UpstreamProtocol};
 use crate::state::{SealError, State, StateError, open_seal};
 use crate::twins::Twins;
 use crate::upstream::Upstream;

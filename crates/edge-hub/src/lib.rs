@@ -37,6 +37,6 @@ pub use certificate::CertificateError;
 pub use hub::{EdgeHub, Served, StartError};
 pub use settings::{
     AMQP_PORT, HTTPS_PORT, Listen, MQTT_PORT, STORE_BYTES, Settings, SettingsError, Sockets,
-    UPSTREAM_DEFAULT, UpstreamProtocol,
+    UpstreamProtocol,
 };
 pub use state::{SealError, StateError};

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
-use client::device::Transport;
+use client::device::{Transport, UPSTREAM_DEFAULT};
 use client::environment::{EnvironmentError, ModuleEnvironment};
 use host::net::TcpListener;
 use model::ModuleId;
@@ -194,8 +194,6 @@ fn wrong(name: &'static str, value: &str, expected: &'static str) -> SettingsErr
 
 /// Bounds what waiting messages may take on the disk, in bytes.
 pub const STORE_BYTES: &str = "FARSHORE_EDGE_STORE_BYTES";
-/// What it speaks to its upstream when nothing was asked for, as the original (er §5.6).
-pub const UPSTREAM_DEFAULT: Transport = Transport::Mqtt;
 /// MQTT over TLS, the only port that SDKs know.
 pub const MQTT_PORT: u16 = 8883;
 /// AMQP over TLS.

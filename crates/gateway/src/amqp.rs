@@ -27,6 +27,8 @@ mod replies;
 mod requests;
 mod sasl;
 mod telemetry;
+#[cfg(test)]
+mod tests;
 mod twins;
 
 use std::sync::Arc;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use host::clock::Clock;
 use host::net::{TcpListener, TcpStream};
 use host::signals::Shutdown;
-use host::tls::{ServerStream, ServerTls};
+use host::tls::{ServerStream, ServerTls, presented_chain, requested_name};
 use tokio::task::JoinSet;
 
 use crate::peer::Peer;
@@ -46,7 +46,14 @@ pub async fn serve_tls<F, W>(
                 () = stop.wait() => return,
             };
             match handshake {
-                Ok(Ok(stream)) => serve(stream, Peer::new(peer)).await,
+                Ok(Ok(stream)) => {
+                    let peer = Peer {
+                        address: peer,
+                        certificates: presented_chain(&stream),
+                        server_name: requested_name(&stream),
+                    };
+                    serve(stream, peer).await;
+                }
                 Ok(Err(error)) => handshake_failed(peer, &error),
                 Err(_) => tracing::debug!(%peer, "tls handshake took too long"),
             }

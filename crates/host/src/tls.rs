@@ -1,8 +1,9 @@
 //! TLS 1.2 and 1.3 for servers and clients, by rustls with aws-lc.
 //!
 //! The crypto provider is passed explicitly; no process-wide default is needed
-//! or set. A client always verifies: there is no way to turn that off. The
-//! handshake's deadline is the caller's (see `clock::Clock::timeout`), who knows
+//! or set. A client always verifies: there is no way to turn that off. A server
+//! asks for a certificate and takes any (`client_certificates`). The handshake's
+//! deadline is the caller's (see `clock::Clock::timeout`), who knows
 //! what else the peer may still owe.
 
 use std::fmt;
@@ -15,12 +16,18 @@ use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use self::client_certificates::Possession;
+
+mod client_certificates;
+
+pub use self::client_certificates::{CHAIN_BYTES_MAX, CHAIN_MAX, presented_chain, requested_name};
 
 /// A server's end of a TLS connection.
 pub type ServerStream<S> = tokio_rustls::server::TlsStream<S>;
@@ -91,14 +98,16 @@ pub struct ServerTls {
 
 impl ServerTls {
     /// Serves with the chain (leaf first) and its key (PKCS#8, SEC1 or PKCS#1).
+    /// Clients may present a certificate of their own; see [`presented_chain`].
     pub fn new(chain_pem: &str, key_pem: &str) -> Result<Self, TlsError> {
         let provider = provider();
         let certificate = Arc::new(Replaceable {
-            current: RwLock::new(certified_key(&provider, chain_pem, key_pem)?),
+            current: RwLock::new(certified_key(&provider, SERVER, chain_pem, key_pem)?),
         });
+        let possession = Possession::new(provider.signature_verification_algorithms);
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
+            .with_client_cert_verifier(Arc::new(possession))
             .with_cert_resolver(certificate.clone());
         // Tickets keep a resumable session at the client, at no cost here.
         config.ticketer = aws_lc_rs::Ticketer::new()?;
@@ -110,7 +119,8 @@ impl ServerTls {
     /// Replaces the certificate and key for handshakes from now on; connections
     /// that exist go on. On an error the old ones stay in use.
     pub fn reload(&self, chain_pem: &str, key_pem: &str) -> Result<(), TlsError> {
-        let replacement = certified_key(self.config.crypto_provider(), chain_pem, key_pem)?;
+        let provider = self.config.crypto_provider();
+        let replacement = certified_key(provider, SERVER, chain_pem, key_pem)?;
         *self.certificate.current.write() = replacement;
         Ok(())
     }
@@ -138,11 +148,12 @@ impl fmt::Debug for ServerTls {
     }
 }
 
-/// What a client trusts. Clones share it.
+/// What a client trusts, and what it presents of itself. Clones share it.
 #[derive(Clone)]
 pub struct ClientTls {
     config: Arc<ClientConfig>,
     roots: Arc<RootCertStore>,
+    own: Option<Arc<CertifiedKey>>,
 }
 
 impl ClientTls {
@@ -155,7 +166,15 @@ impl ClientTls {
                 roots.add(certificate).map_err(TlsError::Root)?;
             }
         }
-        Self::with_roots(roots)
+        Self::build(roots, None)
+    }
+
+    /// Presents this chain (leaf first) to servers that ask, and signs with its
+    /// key (PKCS#8, SEC1 or PKCS#1).
+    pub fn with_certificate(self, chain_pem: &str, key_pem: &str) -> Result<Self, TlsError> {
+        let provider = self.config.crypto_provider();
+        let own = certified_key(provider, CLIENT, chain_pem, key_pem)?;
+        Self::build((*self.roots).clone(), Some(own))
     }
 
     /// Trusts the machine's roots too. Single ones that cannot be used are
@@ -164,17 +183,24 @@ impl ClientTls {
         let bundle = crate::fs::read(Path::new(SYSTEM_ROOTS))?;
         let mut roots = (*self.roots).clone();
         roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&bundle).flatten());
-        Self::with_roots(roots)
+        Self::build(roots, self.own)
     }
 
-    fn with_roots(roots: RootCertStore) -> Result<Self, TlsError> {
+    fn build(roots: RootCertStore, own: Option<Arc<CertifiedKey>>) -> Result<Self, TlsError> {
         let roots = Arc::new(roots);
-        let mut config = ClientConfig::builder_with_provider(provider())
+        let builder = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots.clone())
-            .with_no_client_auth();
+            .with_root_certificates(roots.clone());
+        let mut config = match &own {
+            Some(own) => {
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(own))))
+            }
+            None => builder.with_no_client_auth(),
+        };
+        // Sessions are this configuration's own: one that was begun with another certificate is
+        // never resumed.
         config.resumption = Resumption::in_memory_sessions(CLIENT_SESSIONS);
-        Ok(Self { config: Arc::new(config), roots })
+        Ok(Self { config: Arc::new(config), roots, own })
     }
 
     /// Makes the client's side of the handshake; the server must prove to be
@@ -226,14 +252,24 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
+/// How errors name a certificate and its key.
+struct Whose {
+    certificate: &'static str,
+    key: &'static str,
+}
+
+const SERVER: Whose = Whose { certificate: "the server's certificate", key: "the server's key" };
+const CLIENT: Whose = Whose { certificate: "the client's certificate", key: "the client's key" };
+
 fn certified_key(
     provider: &CryptoProvider,
+    whose: Whose,
     chain_pem: &str,
     key_pem: &str,
 ) -> Result<Arc<CertifiedKey>, TlsError> {
-    let chain = certificates(chain_pem, "the server's certificate")?;
+    let chain = certificates(chain_pem, whose.certificate)?;
     let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes())
-        .map_err(|source| TlsError::Pem { what: "the server's key", source })?;
+        .map_err(|source| TlsError::Pem { what: whose.key, source })?;
     // Also checks that the key belongs to the first certificate.
     Ok(Arc::new(CertifiedKey::from_der(chain, key, provider)?))
 }

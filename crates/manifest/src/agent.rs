@@ -125,14 +125,15 @@ fn schema_version(root: &Fields<'_>) -> Result<SchemaVersion, AgentConfigError> 
     }
 }
 
-/// The original speaks AMQP unless told otherwise; this version speaks MQTT only, and refuses what
-/// it would have to replace.
+/// A protocol that there is not is refused, rather than replaced by another.
 fn check_upstream_protocol(module: &str, env: Option<&Env>) -> Result<(), FieldError> {
     let is_setting = |name: &str| name.eq_ignore_ascii_case(UPSTREAM_PROTOCOL);
     for (name, value) in env.into_iter().flatten().filter(|(name, _)| is_setting(name)) {
-        if !value.trim().is_empty() && !value.trim().eq_ignore_ascii_case("Mqtt") {
+        let value = value.trim();
+        let is_known = UPSTREAM_PROTOCOLS.iter().any(|known| known.eq_ignore_ascii_case(value));
+        if !value.is_empty() && !is_known {
             let problem = format!(
-                "is {:?}, which this version does not speak; set Mqtt or remove it",
+                "is {:?}; set Amqp, AmqpWs, Mqtt or MqttWs, or remove it",
                 shortened(value)
             );
             return Err(FieldError::new(format!("systemModules.{module}.env.{name}"), problem));
@@ -176,5 +177,7 @@ fn module_id(fields: &Fields<'_>, name: &str) -> Result<ModuleId, FieldError> {
 const SCHEMA_VERSION_MAX: SchemaVersion = SchemaVersion { major: 1, minor: 1, patch: 0 };
 /// The variable that says how the edge hub reaches its upstream (er §2.4, 5.12).
 pub const UPSTREAM_PROTOCOL: &str = "UpstreamProtocol";
+/// What it may say, in any case.
+const UPSTREAM_PROTOCOLS: [&str; 4] = ["Amqp", "AmqpWs", "Mqtt", "MqttWs"];
 /// Their containers have these names, so no other may.
 const RESERVED_NAMES: [&str; 2] = ["edgeAgent", "edgeHub"];

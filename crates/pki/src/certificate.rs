@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use aws_lc_rs::digest;
 use jiff::Timestamp;
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::x509::X509Name;
@@ -62,12 +62,7 @@ pub struct Certificate {
 impl Certificate {
     /// Reads one from DER.
     pub fn from_der(der: &CertificateDer<'_>) -> Result<Self, CertificateError> {
-        let (_, parsed) = X509Certificate::from_der(der).map_err(|error| match error {
-            x509_parser::nom::Err::Error(error) | x509_parser::nom::Err::Failure(error) => error,
-            x509_parser::nom::Err::Incomplete(_) => {
-                x509_parser::error::X509Error::InvalidCertificate
-            }
-        })?;
+        let parsed = parse(der)?;
         let validity = parsed.validity();
         Ok(Self {
             der: der.clone().into_owned(),
@@ -137,6 +132,27 @@ impl fmt::Debug for Certificate {
     }
 }
 
+/// The SubjectPublicKeyInfo of a certificate in DER, of any version.
+pub fn public_key_info<'a>(
+    der: &'a CertificateDer<'_>,
+) -> Result<SubjectPublicKeyInfoDer<'a>, CertificateError> {
+    let parsed = parse(der)?;
+    Ok(SubjectPublicKeyInfoDer::from(parsed.tbs_certificate.subject_pki.raw))
+}
+
+pub(crate) fn parse(der: &[u8]) -> Result<X509Certificate<'_>, CertificateError> {
+    match X509Certificate::from_der(der) {
+        Ok(([], parsed)) => Ok(parsed),
+        Ok(_) => Err(x509_parser::error::X509Error::InvalidCertificate.into()),
+        Err(x509_parser::nom::Err::Error(error) | x509_parser::nom::Err::Failure(error)) => {
+            Err(error.into())
+        }
+        Err(x509_parser::nom::Err::Incomplete(_)) => {
+            Err(x509_parser::error::X509Error::InvalidCertificate.into())
+        }
+    }
+}
+
 /// The SHA-1 thumbprint of a certificate in DER, in upper-case hex, as IoT Hub registers it.
 pub fn thumbprint_sha1(der: &[u8]) -> String {
     thumbprint(&digest::SHA1_FOR_LEGACY_USE_ONLY, der)
@@ -145,6 +161,11 @@ pub fn thumbprint_sha1(der: &[u8]) -> String {
 /// The SHA-256 thumbprint of a certificate in DER, in upper-case hex.
 pub fn thumbprint_sha256(der: &[u8]) -> String {
     thumbprint(&digest::SHA256, der)
+}
+
+/// Every common name of the subject; none where one is no text.
+pub(crate) fn common_names<'a>(parsed: &'a X509Certificate<'_>) -> Vec<Option<&'a str>> {
+    parsed.subject().iter_common_name().map(|attribute| attribute.as_str().ok()).collect()
 }
 
 fn common_name(name: &X509Name<'_>) -> Option<String> {

@@ -26,6 +26,10 @@ pub enum Transport {
     MqttWs,
 }
 
+/// What an edge device speaks to its hub when `UpstreamProtocol` says nothing, as in the original
+/// (`edge-runtime.md` §5.6).
+pub const UPSTREAM_DEFAULT: Transport = Transport::Mqtt;
+
 /// The text names no transport.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is none of Amqp, AmqpWs, Mqtt and MqttWs")]

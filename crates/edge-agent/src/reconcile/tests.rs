@@ -31,6 +31,7 @@ fn timing() -> Timing {
 fn settings(daemon: &FakeDaemon) -> AgentSettings {
     AgentSettings {
         dial: client::Dial::new("hub.test", 8883),
+        transport: client::device::Transport::Mqtt,
         tls: host::tls::ClientTls::new(&[]).unwrap(),
         management_socket: daemon.management_socket(),
         workload_socket: daemon.workload_socket(),

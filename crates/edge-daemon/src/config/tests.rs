@@ -354,8 +354,8 @@ fn wrong_values_are_refused_with_their_line() {
         ("[agent]\nname = \"other\"", "2: agent.name must be \"edgeAgent\""),
         ("[agent]\ntype = \"wasm\"", "2: agent.type must be \"docker\""),
         (
-            "[agent.env]\nUpstreamProtocol = \"Amqp\"",
-            "2: agent.env.UpstreamProtocol is \"Amqp\", which is not served yet",
+            "[agent.env]\nUpstreamProtocol = \"Amqp1\"",
+            "2: agent.env.UpstreamProtocol is \"Amqp1\"; write \"Amqp\", \"AmqpWs\"",
         ),
         ("[agent]\nimagePullPolicy = \"sometimes\"", "2: agent.imagePullPolicy is not one of"),
         ("[agent.env]\nA = 1", "2: agent.env.A is not a quoted string"),

@@ -1,5 +1,6 @@
 //! `farshore edge`: the edge runtime of this machine alone, told by a `config.toml` in Azure's form.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use edge_daemon::{AtEnd, Config, HubDial};
@@ -7,7 +8,7 @@ use host::clock::Clock;
 use host::signals::Shutdown;
 
 use super::{Failure, USAGE};
-use crate::compose::edge::{EdgeSettings, RunningEdge};
+use crate::compose::edge::{EdgeHubListen, EdgeSettings, RunningEdge};
 use crate::compose::engine::{self, EngineChoice};
 
 /// Arguments of `farshore edge`.
@@ -34,9 +35,18 @@ pub(crate) struct Arguments {
     /// The hub's HTTPS port, when it is not 443
     #[arg(long, value_name = "PORT")]
     hub_https_port: Option<u16>,
-    /// Where the edge hub listens when modules are processes
+    /// The hub's AMQP port, when it is not 5671
+    #[arg(long, value_name = "PORT")]
+    hub_amqp_port: Option<u16>,
+    /// Where the edge hub listens for MQTT when modules are processes
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:8883")]
     edge_hub_listen: String,
+    /// The same for AMQP; port 5671 of the address for MQTT when absent
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    edge_hub_amqp_listen: Option<String>,
+    /// The same for HTTPS and WebSockets; port 443 of the address for MQTT when absent
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    edge_hub_https_listen: Option<String>,
     /// Check the configuration and stop
     #[arg(long)]
     check: bool,
@@ -54,12 +64,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         println!("{} is good", arguments.config.display());
         return Ok(());
     }
-    if arguments.edge_hub_listen.parse::<std::net::SocketAddr>().is_err() {
-        return Err(Failure::new(
-            USAGE,
-            "--edge-hub-listen wants ADDRESS:PORT, for example 0.0.0.0:8883",
-        ));
-    }
+    let edge_hub_listen = listen(&arguments)?;
     let level = config.agent.env.get("RuntimeLogLevel").map_or("info", String::as_str);
     host::logs::init(host::logs::Format::EdgePrio, level)?;
     let shutdown = Shutdown::on_signals()?;
@@ -78,11 +83,12 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
             trust,
         },
         hub_mqtt_port: None,
+        hub_amqp_port: arguments.hub_amqp_port,
         config,
         homedir: arguments.homedir,
         socket_dir: None,
         management_socket: arguments.management_socket,
-        edge_hub_listen: arguments.edge_hub_listen,
+        edge_hub_listen,
         // As the original: what runs is stopped with the daemon.
         at_end: AtEnd::StopModules,
     };
@@ -92,6 +98,24 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     tracing::info!("shutting down");
     edge.stop().await;
     Ok(())
+}
+
+fn listen(arguments: &Arguments) -> Result<EdgeHubListen, Failure> {
+    let read = |option: &str, text: &str| {
+        text.parse::<SocketAddr>().map_err(|_| {
+            let words = format!("{option} wants ADDRESS:PORT, for example 0.0.0.0:8883");
+            Failure::new(USAGE, words)
+        })
+    };
+    let mut listen =
+        EdgeHubListen::beside(read("--edge-hub-listen", &arguments.edge_hub_listen)?);
+    if let Some(text) = &arguments.edge_hub_amqp_listen {
+        listen.amqp = read("--edge-hub-amqp-listen", text)?;
+    }
+    if let Some(text) = &arguments.edge_hub_https_listen {
+        listen.https = read("--edge-hub-https-listen", text)?;
+    }
+    Ok(listen)
 }
 
 fn with_code(code: u8, error: impl std::error::Error + 'static) -> Failure {

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use edge_hub::{AMQP_PORT, EdgeHub, HTTPS_PORT, Settings, Sockets};
+use edge_hub::{EdgeHub, Settings, Sockets};
 use host::clock::Clock;
 use host::signals::Shutdown;
 
 use super::{Failure, USAGE};
-use crate::compose::edge::EDGE_HUB_LISTEN;
+use crate::compose::edge::{
+    EDGE_HUB_LISTEN, EDGE_HUB_LISTEN_AMQP, EDGE_HUB_LISTEN_HTTPS, EdgeHubListen,
+};
 use crate::compose::rest;
 
 /// `farshore edge-hub` has none.
@@ -18,14 +20,13 @@ pub(crate) struct Arguments {}
 pub(crate) async fn run(_: Arguments) -> Result<(), Failure> {
     let env: BTreeMap<String, String> = host::env::vars().into_iter().collect();
     let mut settings = Settings::from_env(&env)?;
-    if let Some(text) = env.get(EDGE_HUB_LISTEN) {
-        let address: SocketAddr = text.parse().map_err(|_| {
-            Failure::new(USAGE, format!("{EDGE_HUB_LISTEN} is {text:?}; expected ADDRESS:PORT"))
-        })?;
-        settings.listen.mqtt = Sockets::At(vec![address]);
-        let at = |port| Sockets::At(vec![SocketAddr::new(address.ip(), port)]);
-        settings.listen.amqp = at(AMQP_PORT);
-        settings.listen.https = at(HTTPS_PORT);
+    if let Some(mqtt) = address(&env, EDGE_HUB_LISTEN)? {
+        let usual = EdgeHubListen::beside(mqtt);
+        let amqp = address(&env, EDGE_HUB_LISTEN_AMQP)?.unwrap_or(usual.amqp);
+        let https = address(&env, EDGE_HUB_LISTEN_HTTPS)?.unwrap_or(usual.https);
+        settings.listen.mqtt = Sockets::At(vec![mqtt]);
+        settings.listen.amqp = Sockets::At(vec![amqp]);
+        settings.listen.https = Sockets::At(vec![https]);
         if !env.keys().any(|name| name.eq_ignore_ascii_case("StorageFolder")) {
             // A process has no file system of its own; it is started in its data directory.
             settings.storage_folder = host::env::current_dir()?;
@@ -38,4 +39,12 @@ pub(crate) async fn run(_: Arguments) -> Result<(), Failure> {
     tokio::spawn(rest::after_start(clock));
     hub.finished().await;
     Ok(())
+}
+
+/// An address that the daemon has set.
+fn address(env: &BTreeMap<String, String>, name: &str) -> Result<Option<SocketAddr>, Failure> {
+    let Some(text) = env.get(name) else { return Ok(None) };
+    text.parse().map(Some).map_err(|_| {
+        Failure::new(USAGE, format!("{name} is {text:?}; expected ADDRESS:PORT"))
+    })
 }

@@ -79,6 +79,7 @@ fn announce(running: &RunningHub) {
     tracing::info!(
         host_name = %settings.host_names[0],
         mqtt_port = running.mqtt_port,
+        amqp_port = running.amqp_port,
         https_port = running.https_port,
         data_dir = %settings.data_dir.display(),
         "hub is listening"

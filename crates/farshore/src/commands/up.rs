@@ -133,8 +133,8 @@ async fn start(
     show.step(
         "hub",
         &format!(
-            "{HUB_HOST_NAME} listens: MQTT port {}, HTTPS port {}",
-            hub.mqtt_port, hub.https_port
+            "{HUB_HOST_NAME} listens: MQTT port {}, AMQP port {}, HTTPS port {}",
+            hub.mqtt_port, hub.amqp_port, hub.https_port
         ),
     );
 
@@ -161,7 +161,8 @@ async fn start(
             trust: hub.ca_pem.clone(),
         },
         hub_mqtt_port: (hub.mqtt_port != ports::MQTT).then_some(hub.mqtt_port),
-        edge_hub_listen: listen.to_string(),
+        hub_amqp_port: (hub.amqp_port != ports::AMQP).then_some(hub.amqp_port),
+        edge_hub_listen: listen,
         at_end: AtEnd::StopModules,
     };
     let containers = engine.is_containers();
@@ -185,6 +186,7 @@ async fn start_hub(
     };
     settings.listen.operations = String::new();
     settings.listen.mqtt_port = ports::usual_or_free(ports::MQTT);
+    settings.listen.amqp_port = ports::usual_or_free(ports::AMQP);
     settings.listen.https_port = ports::usual_or_free(ports::HTTPS);
     settings.listen.addresses = addresses(engine.gateway);
     RunningHub::start(settings, clock.clone(), stop.clone()).await

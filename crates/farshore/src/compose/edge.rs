@@ -1,11 +1,14 @@
 //! A running edge device: the daemon with its agent. The edge hub is not here: it is a module.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use client::Dial;
+use client::device::Transport;
 use client::environment::{
-    GATEWAY_ADDRESS, GATEWAY_MQTT_PORT, UPSTREAM_ADDRESS, UPSTREAM_HTTPS_PORT, UPSTREAM_MQTT_PORT,
+    GATEWAY_ADDRESS, GATEWAY_AMQP_PORT, GATEWAY_HTTPS_PORT, GATEWAY_MQTT_PORT, UPSTREAM_ADDRESS,
+    UPSTREAM_AMQP_PORT, UPSTREAM_HTTPS_PORT, UPSTREAM_MQTT_PORT,
 };
 use edge_agent::{About, AgentSettings, Surroundings, Timing};
 use edge_daemon::{AtEnd, Config, Daemon, DaemonError, DaemonSettings, DeviceFacts, HubDial};
@@ -15,8 +18,28 @@ use tokio::task::JoinHandle;
 
 use super::engine::Engine;
 
-/// Where the built-in edge hub listens when it is a process; read by `farshore edge-hub`.
+/// Where the built-in edge hub listens for MQTT when it is a process; read by `farshore edge-hub`.
 pub(crate) const EDGE_HUB_LISTEN: &str = "FARSHORE_EDGE_LISTEN";
+/// The same for AMQP.
+pub(crate) const EDGE_HUB_LISTEN_AMQP: &str = "FARSHORE_EDGE_LISTEN_AMQP";
+/// The same for HTTPS.
+pub(crate) const EDGE_HUB_LISTEN_HTTPS: &str = "FARSHORE_EDGE_LISTEN_HTTPS";
+
+/// Where an edge hub that is a process listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct EdgeHubListen {
+    pub(crate) mqtt: SocketAddr,
+    pub(crate) amqp: SocketAddr,
+    pub(crate) https: SocketAddr,
+}
+
+impl EdgeHubListen {
+    /// At one address, at the usual ports for all but MQTT.
+    pub(crate) fn beside(mqtt: SocketAddr) -> Self {
+        let at = |port| SocketAddr::new(mqtt.ip(), port);
+        Self { mqtt, amqp: at(edge_hub::AMQP_PORT), https: at(edge_hub::HTTPS_PORT) }
+    }
+}
 
 /// What an edge device is started with.
 pub(crate) struct EdgeSettings {
@@ -30,8 +53,10 @@ pub(crate) struct EdgeSettings {
     pub(crate) hub: HubDial,
     /// The hub's MQTT port, when it is not the usual one.
     pub(crate) hub_mqtt_port: Option<u16>,
+    /// The hub's AMQP port, when it is not the usual one.
+    pub(crate) hub_amqp_port: Option<u16>,
     /// Where an edge hub that is a process listens; containers publish ports instead.
-    pub(crate) edge_hub_listen: String,
+    pub(crate) edge_hub_listen: EdgeHubListen,
     pub(crate) at_end: AtEnd,
 }
 
@@ -76,13 +101,16 @@ impl RunningEdge {
                 _ => settings.hub.address.clone(),
             },
             mqtt_port,
+            amqp_port: settings.hub_amqp_port,
             https_port: settings.hub.https_port,
         };
+        let transport = settings.config.agent.upstream_protocol();
         let surroundings = surroundings(&settings, &device, &upstream, containers);
-        let dial = Dial::new(device.hub_host_name.clone(), mqtt_port.unwrap_or(MQTT_PORT))
-            .at(settings.hub.address.clone());
+        let port = upstream.port(transport).unwrap_or(transport.port());
+        let dial = Dial::new(device.hub_host_name.clone(), port).at(settings.hub.address.clone());
         let agent_settings = AgentSettings {
             dial,
+            transport,
             tls: daemon.hub_tls()?,
             management_socket: management_socket.clone(),
             workload_socket: daemon.agent_workload_socket(),
@@ -158,7 +186,19 @@ async fn run_daemon(daemon: std::sync::Arc<Daemon>, stop: Shutdown) {
 struct Upstream {
     address: Option<String>,
     mqtt_port: Option<u16>,
+    amqp_port: Option<u16>,
     https_port: Option<u16>,
+}
+
+impl Upstream {
+    /// The port of a transport, when it is not the usual one.
+    fn port(&self, transport: Transport) -> Option<u16> {
+        match transport {
+            Transport::Mqtt => self.mqtt_port,
+            Transport::Amqp => self.amqp_port,
+            Transport::MqttWs | Transport::AmqpWs => self.https_port,
+        }
+    }
 }
 
 fn surroundings(
@@ -176,19 +216,25 @@ fn surroundings(
     };
     set(UPSTREAM_ADDRESS, upstream.address.clone());
     set(UPSTREAM_MQTT_PORT, upstream.mqtt_port.map(|port| port.to_string()));
+    set(UPSTREAM_AMQP_PORT, upstream.amqp_port.map(|port| port.to_string()));
     set(UPSTREAM_HTTPS_PORT, upstream.https_port.map(|port| port.to_string()));
     if !containers {
-        edge_hub_env.insert(EDGE_HUB_LISTEN.to_owned(), settings.edge_hub_listen.clone());
-        if let Ok(address) = settings.edge_hub_listen.parse::<std::net::SocketAddr>() {
-            module_env.insert(GATEWAY_ADDRESS.to_owned(), address.ip().to_string());
-            module_env.insert(GATEWAY_MQTT_PORT.to_owned(), address.port().to_string());
+        let EdgeHubListen { mqtt, amqp, https } = settings.edge_hub_listen;
+        module_env.insert(GATEWAY_ADDRESS.to_owned(), mqtt.ip().to_string());
+        for (listen, gateway_port, address) in [
+            (EDGE_HUB_LISTEN, GATEWAY_MQTT_PORT, mqtt),
+            (EDGE_HUB_LISTEN_AMQP, GATEWAY_AMQP_PORT, amqp),
+            (EDGE_HUB_LISTEN_HTTPS, GATEWAY_HTTPS_PORT, https),
+        ] {
+            edge_hub_env.insert(listen.to_owned(), address.to_string());
+            module_env.insert(gateway_port.to_owned(), address.port().to_string());
         }
     }
     let inherited = ["RuntimeLogLevel", "UpstreamProtocol"];
-    let agent_env = &settings.config.agent.env;
+    let agent = &settings.config.agent;
     let inherited_env = inherited
         .iter()
-        .filter_map(|name| agent_env.get(*name).map(|value| ((*name).to_owned(), value.clone())));
+        .filter_map(|name| Some(((*name).to_owned(), agent.variable(name)?.to_owned())));
     Surroundings {
         hub_host_name: device.hub_host_name.clone(),
         device: device.device.clone(),
@@ -201,7 +247,5 @@ fn surroundings(
     }
 }
 
-/// MQTT over TLS.
-const MQTT_PORT: u16 = 8883;
 /// Between two starts of an agent that cannot run.
 const AGENT_RETRY: std::time::Duration = std::time::Duration::from_secs(5);

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use gateway::{http, listener, mqtt};
+use gateway::{amqp, http, listener, mqtt};
 use host::clock::Clock;
 use host::metrics::Metrics;
 use host::net::{self, NetError, TcpListener};
@@ -64,6 +64,7 @@ pub(crate) struct RunningHub {
     /// The CA that clients are to trust; none when the certificate is the operator's own.
     pub(crate) ca_pem: Option<String>,
     pub(crate) mqtt_port: u16,
+    pub(crate) amqp_port: u16,
     pub(crate) https_port: u16,
     tls: ServerTls,
     settings: HubSettings,
@@ -102,6 +103,7 @@ impl RunningHub {
             policies,
             ca_pem,
             mqtt_port: sockets.mqtt_port,
+            amqp_port: sockets.amqp_port,
             https_port: sockets.https_port,
             tls,
             settings,
@@ -131,9 +133,44 @@ impl RunningHub {
             clock.clone(),
             mqtt::Settings::default(),
         ));
-        let http_head = Arc::new(http::Head::new(backend, Arc::clone(&mqtt_head), clock.clone()));
+        let amqp_head = Arc::new(amqp::Head::new(
+            Arc::clone(&backend),
+            Arc::new(amqp::nodes::DevicesOnly),
+            clock.clone(),
+            amqp::Settings::default(),
+        ));
+        let (mqtt, amqp) = (Arc::clone(&mqtt_head), Arc::clone(&amqp_head));
+        let web_sockets = http::WebSockets { mqtt: Some(mqtt), amqp: Some(amqp) };
+        let http_head = Arc::new(http::Head::new(backend, web_sockets, clock.clone()));
         for socket in sockets.mqtt {
             self.serve_mqtt_tls(socket, &mqtt_head, clock);
+        }
+        for socket in sockets.amqp {
+            let (head, stop) = (Arc::clone(&amqp_head), self.shutdown.clone());
+            let serve = move |stream, peer| {
+                let (head, stop) = (Arc::clone(&head), stop.clone());
+                async move { head.serve(stream, peer, &stop).await }
+            };
+            self.tasks.spawn(listener::serve_tls(
+                socket,
+                self.tls.clone(),
+                clock.clone(),
+                self.shutdown.clone(),
+                serve,
+            ));
+        }
+        if let Some(socket) = sockets.amqp_unencrypted {
+            let (head, stop) = (amqp_head, self.shutdown.clone());
+            let serve = move |stream, peer| {
+                let (head, stop) = (Arc::clone(&head), stop.clone());
+                async move { head.serve(stream, peer, &stop).await }
+            };
+            self.tasks.spawn(listener::serve_plain(
+                socket,
+                clock.clone(),
+                self.shutdown.clone(),
+                serve,
+            ));
         }
         for socket in sockets.https {
             let (head, stop) = (Arc::clone(&http_head), self.shutdown.clone());
@@ -253,7 +290,10 @@ struct Sockets {
     https: Vec<TcpListener>,
     operations: Option<TcpListener>,
     mqtt_unencrypted: Option<TcpListener>,
+    amqp: Vec<TcpListener>,
+    amqp_unencrypted: Option<TcpListener>,
     mqtt_port: u16,
+    amqp_port: u16,
     https_port: u16,
 }
 
@@ -262,6 +302,8 @@ impl Sockets {
         let listen = &settings.listen;
         let (mqtt, mqtt_port) =
             open_all(&listen.addresses, listen.mqtt_port, "MQTT", "listen.mqtt_port")?;
+        let (amqp, amqp_port) =
+            open_all(&listen.addresses, listen.amqp_port, "AMQP", "listen.amqp_port")?;
         let (https, https_port) =
             open_all(&listen.addresses, listen.https_port, "HTTPS", "listen.https_port")?;
         let operations = settings
@@ -272,7 +314,21 @@ impl Sockets {
             .mqtt_unencrypted()?
             .map(|address| open(address, "unencrypted MQTT", "listen.mqtt_unencrypted"))
             .transpose()?;
-        Ok(Self { mqtt, https, operations, mqtt_unencrypted, mqtt_port, https_port })
+        let amqp_unencrypted = settings
+            .amqp_unencrypted()?
+            .map(|address| open(address, "unencrypted AMQP", "listen.amqp_unencrypted"))
+            .transpose()?;
+        Ok(Self {
+            mqtt,
+            https,
+            operations,
+            mqtt_unencrypted,
+            amqp,
+            amqp_unencrypted,
+            mqtt_port,
+            amqp_port,
+            https_port,
+        })
     }
 }
 

@@ -30,9 +30,11 @@ pub(crate) struct HubSettings {
 pub(crate) struct Listen {
     pub(crate) addresses: Vec<IpAddr>,
     pub(crate) mqtt_port: u16,
+    pub(crate) amqp_port: u16,
     pub(crate) https_port: u16,
     pub(crate) operations: String,
     pub(crate) mqtt_unencrypted: String,
+    pub(crate) amqp_unencrypted: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -84,6 +86,7 @@ impl HubSettings {
         self.cloud_to_device.checked()?;
         self.operations()?;
         self.mqtt_unencrypted()?;
+        self.amqp_unencrypted()?;
         Ok(self)
     }
 
@@ -93,6 +96,10 @@ impl HubSettings {
 
     pub(crate) fn mqtt_unencrypted(&self) -> Result<Option<SocketAddr>, SettingsError> {
         optional_address("listen.mqtt_unencrypted", &self.listen.mqtt_unencrypted)
+    }
+
+    pub(crate) fn amqp_unencrypted(&self) -> Result<Option<SocketAddr>, SettingsError> {
+        optional_address("listen.amqp_unencrypted", &self.listen.amqp_unencrypted)
     }
 
     pub(crate) fn retention_age(&self) -> Duration {
@@ -153,9 +160,11 @@ impl Default for Listen {
         Self {
             addresses: vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
             mqtt_port: 8883,
+            amqp_port: 5671,
             https_port: 443,
             operations: "127.0.0.1:9640".into(),
             mqtt_unencrypted: String::new(),
+            amqp_unencrypted: String::new(),
         }
     }
 }
@@ -201,7 +210,7 @@ mod tests {
         assert!(read.checked().is_ok());
         let mut in_template = Vec::new();
         keys("", &toml::Value::Table(TEMPLATE.parse().unwrap()), &mut in_template);
-        assert_eq!(in_template.len(), 19, "a key is missing in hub.toml or here: {in_template:?}");
+        assert_eq!(in_template.len(), 21, "a key is missing in hub.toml or here: {in_template:?}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use host::signals::Shutdown;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::core::{Around, Core, Done, Next};
+use super::core::{Around, Core, Done, Next, mono};
 use super::devices::Seen;
 use super::io::{Io, Wire};
 use super::nodes::Nodes;
@@ -194,46 +194,62 @@ where
         if let Ended::Closing(error) = ended {
             self.machine.close(self.now(), Some(*error));
         }
-        let clock = self.around.clock.clone();
-        let _ = clock.timeout(LINGER, self.say_goodbye(wire)).await;
-        if clock.timeout(FINISH, self.finish()).await.is_err() {
-            tracing::warn!(peer = %self.around.peer, "the backend did not finish in time");
-        }
+        self.wind_up(wire).await;
     }
 
-    /// Writes the last bytes and waits for the client's close.
-    async fn say_goodbye<S>(&mut self, wire: &mut Wire<S>)
+    /// Writes the last bytes, waits for the client's close, and lets everything end that was begun;
+    /// what comes of it is told to nobody any more.
+    async fn wind_up<S>(&mut self, wire: &mut Wire<S>)
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        while !self.machine.is_closed() || !self.machine.output().is_empty() {
+        let clock = self.around.clock.clone();
+        let (linger, give_up) = (clock.now() + LINGER, clock.now() + FINISH);
+        let mut talks = true;
+        loop {
             while self.machine.poll_event().is_some() {}
-            let deadline = self.machine.poll_timeout().map(super::core::mono);
-            let clock = self.around.clock.clone();
-            let step = poll_fn(|cx| wire.poll(cx, &mut self.machine, true));
-            let io = match deadline {
-                Some(deadline) => clock.timeout_at(deadline, step).await.ok(),
-                None => Some(step.await),
-            };
-            match io {
-                Some(Io::End) => return,
-                Some(_) => {}
-                None => self.machine.handle_timeout(self.around.clock.now().since_origin()),
+            talks &= !self.machine.is_closed() || !self.machine.output().is_empty();
+            if !talks && self.work.is_empty() {
+                break;
+            }
+            let timers = self.machine.poll_timeout().map(mono).filter(|_| talks);
+            let until = timers.into_iter().fold(if talks { linger } else { give_up }, Ord::min);
+            let step = poll_fn(|cx| {
+                if talks && let Poll::Ready(io) = wire.poll(cx, &mut self.machine, true) {
+                    return Poll::Ready(Last::Io(io));
+                }
+                match self.work.poll_next_unpin(cx) {
+                    Poll::Ready(Some(done)) => Poll::Ready(Last::Done(done)),
+                    _ => Poll::Pending,
+                }
+            });
+            match clock.timeout_at(until, step).await {
+                Ok(Last::Io(io)) => talks = io != Io::End,
+                Ok(Last::Done(done)) => self.done_after_the_end(done),
+                Err(_) if clock.now() >= give_up => {
+                    tracing::warn!(peer = %self.around.peer, "the backend did not finish in time");
+                    break;
+                }
+                Err(_) if clock.now() >= linger => talks = false,
+                Err(_) => self.machine.handle_timeout(clock.now().since_origin()),
             }
         }
-        wire.shut().await;
+        let _ = clock.timeout(LINGER, wire.shut()).await;
     }
 
-    /// Lets everything end that was begun; what comes of it is told to nobody any more.
-    async fn finish(&mut self) {
-        while let Some(done) = self.work.next().await {
-            if let Err(ended) = self.handle_done(done) {
-                tracing::debug!(%ended, "after the end");
-            }
-            self.close_all_devices(false);
-            self.end_ports();
+    fn done_after_the_end(&mut self, done: Done<B::Link>) {
+        if let Err(ended) = self.handle_done(done) {
+            tracing::debug!(%ended, "after the end");
         }
+        self.close_all_devices(false);
+        self.end_ports();
     }
+}
+
+/// What happens while a connection is wound up.
+enum Last<L> {
+    Io(Io),
+    Done(Done<L>),
 }
 
 fn ended(closed: Closed) -> Ended {

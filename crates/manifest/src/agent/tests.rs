@@ -244,19 +244,19 @@ fn errors_carry_code_path_and_fix() {
         (
             with(
                 &["systemModules", "edgeHub", "env"],
-                json!({"UpstreamProtocol": {"value": "AmqpWs"}}),
+                json!({"UpstreamProtocol": {"value": "Mqtt5"}}),
             ),
             400,
-            "systemModules.edgeHub.env.UpstreamProtocol is \"AmqpWs\", which this version does not \
-             speak; set Mqtt or remove it",
+            "systemModules.edgeHub.env.UpstreamProtocol is \"Mqtt5\"; set Amqp, AmqpWs, Mqtt or \
+             MqttWs, or remove it",
         ),
         (
             with(
                 &["systemModules", "edgeAgent", "env"],
-                json!({"upstreamprotocol": {"value": "Amqp"}}),
+                json!({"upstreamprotocol": {"value": "Http"}}),
             ),
             400,
-            "systemModules.edgeAgent.env.upstreamprotocol is \"Amqp\"",
+            "systemModules.edgeAgent.env.upstreamprotocol is \"Http\"",
         ),
     ] {
         let error = parse(&desired).expect_err(expected);
@@ -264,8 +264,10 @@ fn errors_carry_code_path_and_fix() {
         assert!(text.starts_with(expected), "{text}");
         assert_eq!(error.code(), code, "{text}");
     }
-    let mqtt = json!({"UpstreamProtocol": {"value": "mqtt"}});
-    assert!(parse(&with(&["systemModules", "edgeHub", "env"], mqtt)).is_ok());
+    for known in ["Amqp", "amqpws", "MQTT", "MqttWs", ""] {
+        let env = json!({"UpstreamProtocol": {"value": known}});
+        assert!(parse(&with(&["systemModules", "edgeHub", "env"], env)).is_ok(), "{known}");
+    }
 }
 
 #[test]

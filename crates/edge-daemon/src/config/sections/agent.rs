@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use client::device::Transport;
+
 use crate::config::AgentConfig;
 use crate::config::reader::Section;
 
@@ -50,9 +52,10 @@ fn environment(section: Section<'_, '_>) -> BTreeMap<String, String> {
         found.key = format!("{path}{}", found.key);
         let name = found.key.get(path.len()..).unwrap_or_default().to_owned();
         match found.value.as_str() {
-            Some(value) if name == "UpstreamProtocol" && !value.eq_ignore_ascii_case("Mqtt") => {
-                let what =
-                    format!("is {value:?}, which is not served yet; write \"Mqtt\" or remove it");
+            Some(value) if is_protocol(&name) && value.parse::<Transport>().is_err() => {
+                let what = format!(
+                    "is {value:?}; write \"Amqp\", \"AmqpWs\", \"Mqtt\" or \"MqttWs\", or remove it"
+                );
                 wrong.push((found, what.into()));
             }
             Some(value) if is_variable(&name) && !value.contains('\0') => {
@@ -66,6 +69,11 @@ fn environment(section: Section<'_, '_>) -> BTreeMap<String, String> {
         reporter.problem(found.line, &found.key, what);
     }
     env
+}
+
+/// The original reads its environment without regard to case.
+fn is_protocol(name: &str) -> bool {
+    name.eq_ignore_ascii_case("UpstreamProtocol")
 }
 
 fn is_variable(name: &str) -> bool {

@@ -76,6 +76,8 @@ pub(crate) struct LoginFile {
     pub(crate) https_port: Option<u16>,
     /// The hub's port of MQTT.
     pub(crate) mqtt_port: Option<u16>,
+    /// The port of AMQP over TLS.
+    pub(crate) amqp_port: Option<u16>,
 }
 
 /// A hub as it was found, before anything is dialled.

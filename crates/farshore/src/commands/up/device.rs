@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use super::HUB_HOST_NAME;
 use super::show::Show;
 use crate::commands::{FAILED, Failure};
+use crate::compose::edge::EdgeHubListen;
 use crate::compose::hub::RunningHub;
 
 /// The device's id.
@@ -158,11 +159,18 @@ impl Report {
 }
 
 /// The deployment of `up`: the edge hub and the sensor, by their well-known names.
-pub(super) fn manifest(containers: bool, listen: SocketAddr, storage: &Path) -> Value {
+pub(super) fn manifest(containers: bool, listen: EdgeHubListen, storage: &Path) -> Value {
+    let published = |address: SocketAddr| {
+        json!([{"HostIp": address.ip().to_string(), "HostPort": address.port().to_string()}])
+    };
     let hub_options = if containers {
         json!({"HostConfig": {
             "Binds": [format!("{}:/iotedge/storage", storage.display())],
-            "PortBindings": {"8883/tcp": [{"HostIp": listen.ip().to_string(), "HostPort": listen.port().to_string()}]},
+            "PortBindings": {
+                "8883/tcp": published(listen.mqtt),
+                "5671/tcp": published(listen.amqp),
+                "443/tcp": published(listen.https),
+            },
             "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},
         }})
     } else {

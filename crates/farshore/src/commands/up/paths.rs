@@ -143,11 +143,12 @@ impl Paths {
         let ca = self.hub().join("ca.pem").display().to_string();
         let value = |text: &str| toml::Value::from(text);
         let text = format!(
-            "# Written by `farshore up`; read by the operator's commands.\nlogin = {}\nca = {}\nhttps_port = {}\nmqtt_port = {}\n",
+            "# Written by `farshore up`; read by the operator's commands.\nlogin = {}\nca = {}\nhttps_port = {}\nmqtt_port = {}\namqp_port = {}\n",
             value(login),
             value(&ca),
             hub.https_port,
-            hub.mqtt_port
+            hub.mqtt_port,
+            hub.amqp_port
         );
         fs::write_atomic(&self.login(), text.as_bytes(), 0o600)
     }

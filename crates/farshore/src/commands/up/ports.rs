@@ -5,9 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use host::net;
 
 use crate::commands::Failure;
+use crate::compose::edge::EdgeHubListen;
 
 /// MQTT over TLS.
 pub(super) const MQTT: u16 = 8883;
+/// AMQP over TLS.
+pub(super) const AMQP: u16 = 5671;
 /// HTTPS.
 pub(super) const HTTPS: u16 = 443;
 
@@ -22,11 +25,14 @@ pub(super) fn usual_or_free(port: u16) -> u16 {
     }
 }
 
-/// An address that is free for the edge hub.
-pub(super) fn edge_hub_listen() -> Result<SocketAddr, Failure> {
-    let usual = SocketAddr::new(EDGE_HUB, MQTT);
-    match net::listen(usual) {
-        Ok(_) => Ok(usual),
-        Err(_) => Ok(net::listen(SocketAddr::new(EDGE_HUB, 0))?.local_addr()?),
-    }
+/// Addresses that are free for the edge hub.
+pub(super) fn edge_hub_listen() -> Result<EdgeHubListen, Failure> {
+    let free = |port| {
+        let usual = SocketAddr::new(EDGE_HUB, port);
+        match net::listen(usual) {
+            Ok(_) => Ok(usual),
+            Err(_) => Ok::<_, Failure>(net::listen(SocketAddr::new(EDGE_HUB, 0))?.local_addr()?),
+        }
+    };
+    Ok(EdgeHubListen { mqtt: free(MQTT)?, amqp: free(AMQP)?, https: free(HTTPS)? })
 }

@@ -70,10 +70,11 @@ impl Show {
         println!("  back ends   {login}");
         println!("  this device {}", device.connection_string());
         println!("The CA to trust is {}/hub/ca.pem.", self.data);
-        if hub.mqtt_port != super::ports::MQTT || hub.https_port != super::ports::HTTPS {
+        let ports = [hub.mqtt_port, hub.amqp_port, hub.https_port];
+        if ports != [super::ports::MQTT, super::ports::AMQP, super::ports::HTTPS] {
             println!(
-                "The usual ports are taken or not allowed: SDKs with fixed ports cannot connect to MQTT port {}, HTTPS port {}.",
-                hub.mqtt_port, hub.https_port
+                "The usual ports are taken or not allowed: SDKs with fixed ports cannot connect to MQTT port {}, AMQP port {}, HTTPS port {}.",
+                hub.mqtt_port, hub.amqp_port, hub.https_port
             );
         }
         println!();

@@ -1,23 +1,23 @@
 //! Checks of the way to the hub, and of the clock, which must agree with the hub's.
 
+use client::device::Transport;
 use jiff::SignedDuration;
 
 use super::configuration::WELL_FORMED;
 use super::facts::{Facts, Hub, Seen};
 use super::report::Outcome;
 
-/// `host-connect-iothub-amqp`: this version does not speak AMQP, so the port is not needed.
+/// `host-connect-iothub-amqp`: the agent's and the edge hub's line, if it is AMQP.
 pub(super) fn amqp(facts: &Facts) -> Outcome {
+    line(facts, Transport::Amqp, |hub| hub.amqp.clone())
+}
+
+/// A port that only one transport needs.
+fn line(facts: &Facts, transport: Transport, way: impl Fn(&Hub) -> Seen<()>) -> Outcome {
     let Ok(config) = &facts.config else { return Outcome::Skipped(WELL_FORMED) };
-    let protocol =
-        config.agent.env.iter().find(|(name, _)| name.eq_ignore_ascii_case("UpstreamProtocol"));
-    match protocol.map(|(_, value)| value.as_str()) {
-        Some(protocol) if protocol.to_ascii_lowercase().starts_with("amqp") => {
-            Outcome::error(format!(
-                "UpstreamProtocol in [agent.env] is {protocol}, which this version does not speak; set Mqtt or remove it"
-            ))
-        }
-        _ => Outcome::ignored("the port is not needed: UpstreamProtocol is MQTT"),
+    match config.agent.upstream_protocol() {
+        used if used == transport => reached(facts, way),
+        used => Outcome::ignored(format!("the port is not needed: UpstreamProtocol is {used}")),
     }
 }
 
@@ -26,9 +26,9 @@ pub(super) fn https(facts: &Facts) -> Outcome {
     reached(facts, |hub| hub.https.as_ref().map(drop).map_err(Clone::clone))
 }
 
-/// `host-connect-iothub-mqtt`: the agent's and the edge hub's line.
+/// `host-connect-iothub-mqtt`: the agent's and the edge hub's line, if it is MQTT.
 pub(super) fn mqtt(facts: &Facts) -> Outcome {
-    reached(facts, |hub| hub.mqtt.clone())
+    line(facts, Transport::Mqtt, |hub| hub.mqtt.clone())
 }
 
 fn reached(facts: &Facts, way: impl Fn(&Hub) -> Seen<()>) -> Outcome {

@@ -4,9 +4,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use client::Dial;
-use client::dial::{DialError, HTTPS_PORT, MQTT_PORT};
+use client::dial::{AMQP_PORT, DialError, HTTPS_PORT, MQTT_PORT};
 use client::edge::ManagementClient;
-use client::environment::{UPSTREAM_ADDRESS, UPSTREAM_HTTPS_PORT, UPSTREAM_MQTT_PORT};
+use client::environment::{
+    UPSTREAM_ADDRESS, UPSTREAM_AMQP_PORT, UPSTREAM_HTTPS_PORT, UPSTREAM_MQTT_PORT,
+};
 use edge_daemon::Config;
 use edge_daemon::config::{ConfigError, EdgeCaConfig};
 use host::clock::Clock;
@@ -65,6 +67,8 @@ pub(super) struct Daemon {
 pub(super) struct Hub {
     /// A TLS handshake at the port of MQTT.
     pub(super) mqtt: Seen<()>,
+    /// A TLS handshake at the port of AMQP.
+    pub(super) amqp: Seen<()>,
     /// A request at the port of HTTPS, and the hub's time if it told it.
     pub(super) https: Seen<Option<Timestamp>>,
 }
@@ -186,18 +190,31 @@ fn look_at_edge_ca(config: &Config, homedir: &Path) -> Option<Seen<Timestamp>> {
 }
 
 async fn look_at_hub(config: &Config, place: &Place, arguments: &Arguments, clock: &Clock) -> Hub {
-    let (mqtt, https) = dials(config, place, arguments);
+    let Dials { mqtt, amqp, https } = dials(config, place, arguments);
     let tls = match trust(config, place, arguments) {
         Ok(tls) => tls,
-        Err(texts) => return Hub { mqtt: Err(texts.clone()), https: Err(texts) },
+        Err(texts) => {
+            return Hub { mqtt: Err(texts.clone()), amqp: Err(texts.clone()), https: Err(texts) };
+        }
     };
-    let (mqtt, https) = tokio::join!(handshake(&mqtt, &tls, clock), ask(&https, &tls));
-    Hub { mqtt, https }
+    let (mqtt, amqp, https) = tokio::join!(
+        handshake(&mqtt, &tls, clock),
+        handshake(&amqp, &tls, clock),
+        ask(&https, &tls)
+    );
+    Hub { mqtt, amqp, https }
+}
+
+/// Where the hub is asked for.
+struct Dials {
+    mqtt: Dial,
+    amqp: Dial,
+    https: Dial,
 }
 
 /// Where to dial: options, else what `farshore up` says, else what modules are told, else the
 /// usual ports.
-fn dials(config: &Config, place: &Place, arguments: &Arguments) -> (Dial, Dial) {
+fn dials(config: &Config, place: &Place, arguments: &Arguments) -> Dials {
     let manual = &config.provisioning;
     let name = arguments.iothub_hostname.as_ref().unwrap_or(&manual.hub_host_name);
     let told = |variable: &str| config.agent.env.get(variable).cloned();
@@ -206,12 +223,15 @@ fn dials(config: &Config, place: &Place, arguments: &Arguments) -> (Dial, Dial) 
     let address = arguments.hub_address.clone().or_else(|| told(UPSTREAM_ADDRESS));
     let mqtt_port =
         manual.mqtt_port.or(up.and_then(|up| up.mqtt_port)).or(port(UPSTREAM_MQTT_PORT));
+    let amqp_port = up.and_then(|up| up.amqp_port).or(port(UPSTREAM_AMQP_PORT));
     let https_port = arguments.hub_https_port.or(up.and_then(|up| up.https_port));
     let https_port = https_port.or(port(UPSTREAM_HTTPS_PORT));
-    (
-        Dial::new(name.as_str(), mqtt_port.unwrap_or(MQTT_PORT)).at(address.clone()),
-        Dial::new(name.as_str(), https_port.unwrap_or(HTTPS_PORT)).at(address),
-    )
+    let dial = |port| Dial::new(name.as_str(), port).at(address.clone());
+    Dials {
+        mqtt: dial(mqtt_port.unwrap_or(MQTT_PORT)),
+        amqp: dial(amqp_port.unwrap_or(AMQP_PORT)),
+        https: dial(https_port.unwrap_or(HTTPS_PORT)),
+    }
 }
 
 /// Whom the daemon trusts as the hub: the operator's bundle, what is named here, the machine's own.

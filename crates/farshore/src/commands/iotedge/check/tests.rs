@@ -39,7 +39,7 @@ fn fresh() -> Facts {
         edge_hub: Some(Container::default()),
         engine_settings: Ok(None),
         edge_ca_end: Some(Ok("2027-02-23T00:00:00Z".parse().unwrap())),
-        hub: Some(Hub { mqtt: Ok(()), https: Ok(Some(now)) }),
+        hub: Some(Hub { mqtt: Ok(()), amqp: Ok(()), https: Ok(Some(now)) }),
     }
 }
 
@@ -296,7 +296,7 @@ fn the_hostname_is_the_machines_or_begins_with_it() {
 fn the_clock_is_compared_with_the_hubs() {
     let told = |time: Option<&str>| {
         let time = time.map(|time| time.parse().unwrap());
-        move |facts: &mut Facts| facts.hub = Some(Hub { mqtt: Ok(()), https: Ok(time) })
+        move |facts: &mut Facts| facts.hub = Some(Hub { mqtt: Ok(()), amqp: Ok(()), https: Ok(time) })
     };
     for (time, expected) in [
         (Some("2026-11-25T00:00:09Z"), "ok"),
@@ -358,7 +358,7 @@ fn settings_that_have_no_effect_or_contradict_each_other_are_told() {
 fn a_way_that_is_closed_is_an_error() {
     let closed = |facts: &mut Facts| {
         facts.hub =
-            Some(Hub { mqtt: Err(vec!["closed".into()]), https: Err(vec!["closed".into()]) });
+            Some(Hub { mqtt: Err(vec!["closed".into()]), amqp: Err(vec!["closed".into()]), https: Err(vec!["closed".into()]) });
     };
     for id in ["host-connect-iothub-mqtt", "host-connect-iothub-https"] {
         assert_eq!(check(id, closed), Outcome::Error(vec!["closed".into()]));
