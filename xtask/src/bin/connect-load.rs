@@ -180,26 +180,9 @@ fn log_in_by_amqp(stream: &mut Stream, plain: &Bytes, telemetry: &str) -> Result
     let settings = Settings { hostname: Some("localhost".into()), ..Settings::default() };
     let credentials = Credentials::Plain(plain.clone());
     let mut machine = amqp::Connection::client(begin.elapsed(), Arc::new(settings), credentials);
-    let session = machine.begin()?;
-    let device = telemetry.strip_suffix("/messages/events").ok_or("not a telemetry address")?;
-    let mut waiting = 0;
-    let mut attach = |mut link: NewLink, pair: Option<&str>| -> Result<(), Problem> {
-        if let Some(pair) = pair {
-            let key = Value::Symbol(Symbol::from_static("com.microsoft:channel-correlation-id"));
-            link.properties = Map::from(vec![(key, Value::String(pair.into()))]);
-        }
-        machine.attach(session, link)?;
-        waiting += 1;
-        Ok(())
-    };
-    attach(NewLink::sender("telemetry", telemetry), None)?;
-    for (name, address) in [("methods", "methods/devicebound"), ("twin", "twin")] {
-        let (address, pair) = (format!("{device}/{address}"), format!("{name}:bench"));
-        attach(NewLink::sender(format!("{name}-up"), &*address), Some(&pair))?;
-        attach(NewLink::receiver(format!("{name}-down"), &*address, 10), Some(&pair))?;
-    }
+    let mut waiting = None;
     let (mut input, mut buffer) = (BytesMut::new(), [0; 4096]);
-    while waiting > 0 {
+    while waiting != Some(0) {
         while !machine.output().is_empty() {
             let written = stream.write(machine.output())?;
             machine.advance_output(written);
@@ -213,7 +196,8 @@ fn log_in_by_amqp(stream: &mut Stream, plain: &Bytes, telemetry: &str) -> Result
         machine.handle_input(begin.elapsed(), &mut input);
         while let Some(event) = machine.poll_event() {
             match event {
-                Event::Attached { .. } => waiting -= 1,
+                Event::Open(_) => waiting = Some(attach_all(&mut machine, telemetry)?),
+                Event::Attached { .. } => waiting = waiting.map(|waiting| waiting - 1),
                 Event::Closed(_) | Event::SessionEnded { .. } | Event::Detached { .. } => {
                     return Err(format!("refused: {event:?}").into());
                 }
@@ -222,6 +206,29 @@ fn log_in_by_amqp(stream: &mut Stream, plain: &Bytes, telemetry: &str) -> Result
         }
     }
     Ok(())
+}
+
+/// Attaches a device's links; gives their number.
+fn attach_all(machine: &mut amqp::Connection, telemetry: &str) -> Result<usize, Problem> {
+    let session = machine.begin()?;
+    let device = telemetry.strip_suffix("/messages/events").ok_or("not a telemetry address")?;
+    let mut links = vec![NewLink::sender("telemetry", telemetry)];
+    for (name, address) in [("methods", "methods/devicebound"), ("twin", "twin")] {
+        let address = format!("{device}/{address}");
+        let pair = [
+            NewLink::sender(format!("{name}-up"), &*address),
+            NewLink::receiver(format!("{name}-down"), &*address, 10),
+        ];
+        for mut link in pair {
+            let key = Value::Symbol(Symbol::from_static("com.microsoft:channel-correlation-id"));
+            let value = Value::String(format!("{name}:bench").into());
+            link.properties = Map::from(vec![(key, value)]);
+            links.push(link);
+        }
+    }
+    let count = links.len();
+    links.into_iter().try_for_each(|link| machine.attach(session, link).map(drop))?;
+    Ok(count)
 }
 
 fn trusting() -> Result<ClientConfig, Problem> {

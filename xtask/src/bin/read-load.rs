@@ -67,11 +67,6 @@ fn run(arguments: &Arguments) -> Result<(), Problem> {
     let settings = Settings { hostname: Some("localhost".into()), ..Settings::default() };
     let credentials = Credentials::Plain(plain.to_response().into());
     let mut machine = amqp::Connection::client(begin.elapsed(), Arc::new(settings), credentials);
-    let session = machine.begin()?;
-    for (index, source) in arguments.source.iter().enumerate() {
-        let link = NewLink::receiver(format!("read-{index}"), &**source, arguments.credit);
-        machine.attach(session, link)?;
-    }
     let (mut input, mut buffer) = (BytesMut::new(), vec![0; READ_BYTES]);
     let (mut events, mut bytes) = (0_u64, 0_u64);
     let mut first = None;
@@ -88,6 +83,14 @@ fn run(arguments: &Arguments) -> Result<(), Problem> {
         machine.handle_input(begin.elapsed(), &mut input);
         while let Some(event) = machine.poll_event() {
             match event {
+                Event::Open(_) => {
+                    let session = machine.begin()?;
+                    for (index, source) in arguments.source.iter().enumerate() {
+                        let name = format!("read-{index}");
+                        let link = NewLink::receiver(name, &**source, arguments.credit);
+                        machine.attach(session, link)?;
+                    }
+                }
                 Event::Delivery(delivery) => {
                     first.get_or_insert_with(Instant::now);
                     events += 1;

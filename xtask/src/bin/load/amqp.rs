@@ -48,11 +48,13 @@ impl Client for Connection {
         let credentials = Credentials::Plain(plain.to_response().into());
         let mut machine =
             amqp::Connection::client(begin.elapsed(), Arc::new(settings), credentials);
-        let session = machine.begin()?;
-        let link = machine.attach(session, NewLink::sender("load", login.topic.as_str()))?;
+        let mut opened = None;
         let mut input = BytesMut::new();
         let mut buffer = vec![0; 4096];
-        while machine.credit(link) == 0 {
+        let link = loop {
+            if let Some(link) = opened.filter(|link| machine.credit(*link) > 0) {
+                break link;
+            }
             write_out(&mut stream, &mut machine)?;
             let count = stream.read(&mut buffer)?;
             if count == 0 {
