@@ -63,13 +63,19 @@ impl Client for Connection {
             input.extend_from_slice(&buffer[..count]);
             machine.handle_input(begin.elapsed(), &mut input);
             while let Some(event) = machine.poll_event() {
-                if let Event::Closed(_) | Event::SessionEnded { .. } | Event::Detached { .. } =
-                    event
-                {
-                    return Err(format!("refused: {event:?}").into());
+                match event {
+                    Event::Open(_) => {
+                        let session = machine.begin()?;
+                        let link = NewLink::sender("load", login.topic.as_str());
+                        opened = Some(machine.attach(session, link)?);
+                    }
+                    Event::Closed(_) | Event::SessionEnded { .. } | Event::Detached { .. } => {
+                        return Err(format!("refused: {event:?}").into());
+                    }
+                    _ => {}
                 }
             }
-        }
+        };
         stream.set_read_timeout(None)?;
         let message = Message {
             // Brokers keep only what asks for it.
