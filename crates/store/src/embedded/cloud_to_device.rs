@@ -187,6 +187,13 @@ impl CloudToDevice for Embedded {
     }
 }
 
+/// Frees all locks: the connections that held them ended with the process. Their deliveries count.
+pub(super) fn free_locks(connection: &Connection) -> rusqlite::Result<()> {
+    let sql = "UPDATE cloud_to_device SET lock = NULL, locked_until = NULL
+               WHERE locked_until IS NOT NULL";
+    connection.execute(sql, []).map(drop)
+}
+
 /// Notes what the senders of messages want to hear, for messages of a version that did not.
 pub(super) fn note_acks(connection: &Connection) -> rusqlite::Result<()> {
     let mut rows = connection.prepare("SELECT device, sequence, message FROM cloud_to_device")?;

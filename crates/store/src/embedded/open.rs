@@ -15,8 +15,8 @@ use super::schema::{self, Found};
 use super::sealing::Sealer;
 use super::sqlite::Ticks;
 use super::{
-    Counters, Embedded, OpenError, OpenReport, PARTITIONS_MAX, Settings, events, leases, outbox,
-    policies, readers, signals, sqlite, writer,
+    Counters, Embedded, OpenError, OpenReport, PARTITIONS_MAX, Settings, cloud_to_device, events,
+    leases, outbox, policies, readers, signals, sqlite, writer,
 };
 use crate::Stores;
 use crate::policies::Policy;
@@ -70,6 +70,7 @@ pub(super) fn open_embedded(
         let directory = directory.to_owned();
         return Err(OpenError::NewerSchema { directory, found, known: schema::NEWEST });
     }
+    cloud_to_device::free_locks(&connection).map_err(database)?;
     let sealer = Arc::new(Sealer::new(master, &connection, directory)?);
     let partitions = partitions(&connection, &settings).map_err(database)?;
     let created = created(&connection, &clock).map_err(database)?;

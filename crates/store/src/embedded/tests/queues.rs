@@ -345,14 +345,24 @@ impl Run {
         reopen::copy_files(self.directory.path(), copy.path());
         self.stores = None;
         self.directory = copy;
-        self.stores = Some(open_in(&self.directory, &self.clock).unwrap().0);
+        self.open();
         self.saw("a crash", true);
     }
 
     fn reopen(&mut self) {
         self.stores = None;
-        self.stores = Some(open_in(&self.directory, &self.clock).unwrap().0);
+        self.open();
         self.saw("an orderly end", true);
+    }
+
+    /// Devices' locks ended with their connections; those of feedback go on.
+    fn open(&mut self) {
+        self.stores = Some(open_in(&self.directory, &self.clock).unwrap().0);
+        for (id, queue) in &mut self.queues {
+            for message in queue.messages.values_mut() {
+                self.dead_locks.extend(message.lock.take().map(|(lock, _)| (*id, lock)));
+            }
+        }
     }
 
     /// Everything that is untold is told now, and nothing else.
