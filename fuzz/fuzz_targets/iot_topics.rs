@@ -1,0 +1,13 @@
+//! Any text as a topic, a filter, a property bag and the names of a CONNECT.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../../crates/iot-proto/tests/texts/exercise.rs"]
+#[expect(dead_code, reason = "each target uses its part")]
+mod exercise;
+
+fuzz_target!(|data: &[u8]| {
+    exercise::topics(data);
+});
