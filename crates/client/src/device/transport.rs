@@ -28,7 +28,7 @@ pub enum Transport {
 
 /// What an edge device speaks to its hub when `UpstreamProtocol` says nothing, as in the original
 /// (`edge-runtime.md` §5.6).
-pub const UPSTREAM_DEFAULT: Transport = Transport::Mqtt;
+pub const UPSTREAM_DEFAULT: Transport = Transport::Amqp;
 
 /// The text names no transport.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
