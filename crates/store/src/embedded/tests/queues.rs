@@ -1,6 +1,7 @@
-//! Cloud-to-device queues and their feedback against a model: random steps, crashes and openings
-//! between them. What the store gives out must be what the model says, exactly; a message that
-//! ended never comes again; each end is told once, if its sender asked for it.
+//! Cloud-to-device queues, their feedback, and twins against a model: random steps, crashes and
+//! openings between them. What the store gives out must be what the model says, exactly; a message
+//! that ended never comes again; each end is told once, if its sender asked for it; the versions of
+//! a twin count every change and never go back.
 //!
 //! `FARSHORE_QUEUE_STEPS` makes it longer, `FARSHORE_QUEUE_SEED` repeats a run.
 
@@ -12,6 +13,7 @@ use model::feedback::{Ack, Outcome};
 use model::id::Precondition;
 use model::identity::{Authentication, DeviceIdentity, Status};
 use model::message::{Message, SystemProperty};
+use model::twin::TwinChange;
 use model::{DeviceId, Etag, GenerationId};
 use uuid::Uuid;
 
@@ -19,6 +21,7 @@ use super::*;
 use crate::StoreError;
 use crate::cloud_to_device::Settlement;
 use crate::feedback::Rules;
+use crate::twins::{Mutation, TwinWrite};
 
 const STEPS: u64 = 4000;
 const PENDING_MAX: usize = 6;
@@ -53,11 +56,20 @@ struct Queued {
     ack: Ack,
 }
 
+/// What a device has.
 #[derive(Default)]
 struct Queue {
     generation: u64,
     next: u64,
     messages: BTreeMap<u64, Queued>,
+    twin: Versions,
+}
+
+#[derive(Debug, Default, PartialEq)]
+struct Versions {
+    whole: u64,
+    desired: u64,
+    reported: u64,
 }
 
 struct Run {
@@ -124,12 +136,14 @@ impl Run {
             82..86 => self.sweep().await,
             86..88 => self.purge(id).await,
             88..89 => self.unlock_all(id).await,
-            89..94 => self.lock_feedback().await,
-            94..98 => self.settle_feedback().await,
-            98 => self.replace_device(id).await,
-            _ if step.is_multiple_of(4) => self.crash(),
+            89..92 => self.lock_feedback().await,
+            92..95 => self.settle_feedback().await,
+            95..97 => self.write_twin(id).await,
+            97 => self.replace_device(id).await,
+            _ if step.is_multiple_of(2) => self.crash(),
             _ => self.reopen(),
         }
+        self.check_twin(id).await;
         let pending = self.stores().cloud_to_device.pending(&device(id)).await.unwrap();
         assert_eq!(pending, self.queues[id].messages.len() as u64);
     }
@@ -309,6 +323,27 @@ impl Run {
         }
     }
 
+    async fn write_twin(&mut self, id: &'static str) {
+        let value = self.random.below(5);
+        let object = serde_json::json!({ "a": { "b": value } }).as_object().unwrap().clone();
+        let reports = self.random.below(2) == 0;
+        let mutation = match reports {
+            true => Mutation::Report(object, None),
+            false => Mutation::Patch(TwinChange { tags: None, desired: Some(object) }, None),
+        };
+        let write = TwinWrite { id: id.parse().unwrap(), mutation, now: self.now() };
+        self.stores().twins.write(vec![write]).await.remove(0).unwrap();
+        let versions = &mut self.queues.get_mut(id).unwrap().twin;
+        versions.whole += 1;
+        *(if reports { &mut versions.reported } else { &mut versions.desired }) += 1;
+    }
+
+    async fn check_twin(&mut self, id: &'static str) {
+        let twin = self.stores().twins.twin(&id.parse().unwrap()).await.unwrap().unwrap().twin;
+        let (desired, reported) = (twin.desired.version, twin.reported.version);
+        assert_eq!(Versions { whole: twin.version, desired, reported }, self.queues[id].twin);
+    }
+
     async fn replace_device(&mut self, id: &'static str) {
         let registry = self.stores().registry;
         registry.delete_device(&device(id), Precondition::None, Vec::new()).await.unwrap();
@@ -335,7 +370,8 @@ impl Run {
         };
         let registry = self.stores().registry;
         registry.put_device(identity, Vec::new(), Precondition::Absent, Vec::new()).await.unwrap();
-        let queue = Queue { generation: self.generations, next: 1, messages: BTreeMap::new() };
+        let twin = Versions { whole: 2, desired: 1, reported: 1 };
+        let queue = Queue { generation: self.generations, next: 1, twin, ..Queue::default() };
         self.queues.insert(id, queue);
     }
 
