@@ -70,17 +70,24 @@ pub struct Manual {
     pub mqtt_port: Option<u16>,
     /// The device.
     pub device: DeviceId,
-    /// Its key.
-    pub key: DeviceKey,
+    /// How it proves itself.
+    pub credential: DeviceCredential,
 }
 
-/// Where the device's key is.
+/// How the device proves itself.
 #[derive(Debug, Clone, PartialEq)]
-pub enum DeviceKey {
-    /// In the file itself, Base64.
-    Inline(SharedKey),
-    /// In another file: its bytes, or Base64.
-    File(PathBuf),
+pub enum DeviceCredential {
+    /// By a key in the file itself, Base64.
+    Key(SharedKey),
+    /// By a key in another file: its bytes, or Base64.
+    KeyFile(PathBuf),
+    /// By a certificate.
+    Certificate {
+        /// The certificate and its issuers, PEM, leaf first.
+        certificate: PathBuf,
+        /// Its key, PEM.
+        key: PathBuf,
+    },
 }
 
 /// `[agent]`: the agent is part of the daemon, so little of it has an effect.
@@ -155,7 +162,8 @@ impl Config {
         let text = host::fs::read_to_string(path).map_err(ConfigError::Read)?;
         let config = Self::parse(&text, path)?;
         let mode = host::fs::facts(path).map_err(ConfigError::Read)?.mode;
-        if matches!(config.provisioning.key, DeviceKey::Inline(_)) && mode & OTHERS != 0 {
+        if matches!(config.provisioning.credential, DeviceCredential::Key(_)) && mode & OTHERS != 0
+        {
             return Err(ConfigError::Readable { path: path.to_owned(), mode });
         }
         Ok(config)

@@ -1,7 +1,10 @@
 //! Provisioning: which device of which hub this is, its key, and what follows from a change.
 //!
-//! Manual provisioning only: hub, device and key stand in `config.toml`. The key is read from
-//! there at every start and kept nowhere else.
+//! Manual provisioning only: hub, device and its key or certificate stand in `config.toml`. They are
+//! read from there at every start and kept nowhere else.
+//!
+//! The device itself only asks the hub's registry for its modules, by HTTPS. Its modules, the agent
+//! and the edge hub among them, have keys of their own, whatever the device has.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use client::dial::{Dial, HTTPS_PORT};
 use client::registry::DeviceRegistryClient;
-use client::signer::KeySigner;
+use client::signer::{KeySigner, Signer};
 use containers::{ModuleRuntime, RuntimeError};
 use host::clock::Clock;
 use host::fs::{self, FsError};
@@ -20,7 +23,7 @@ use model::DeviceId;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::config::{Config, DeviceKey};
+use crate::config::{Config, DeviceCredential};
 use crate::keys::{self, KeysError};
 
 /// Where to dial for the hub, when its name does not say.
@@ -63,6 +66,20 @@ pub enum ProvisionError {
         /// The file.
         path: PathBuf,
     },
+    /// The certificate and its key are of no use.
+    #[error(
+        "cannot use the device's certificate {} with the key {}: both must be PEM, and the key the certificate's",
+        certificate.display(),
+        key.display()
+    )]
+    Certificate {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// The key's.
+        key: PathBuf,
+        /// Why not.
+        source: TlsError,
+    },
     /// The key is not Base64.
     #[error("device's key is not Base64: copy the whole key, with the `=` at its end")]
     Base64,
@@ -99,7 +116,7 @@ pub(crate) fn facts(config: &Config) -> Result<DeviceFacts, ProvisionError> {
     })
 }
 
-/// A client of the hub's registry with the device's key. `trusted` is PEM or empty.
+/// A client of the hub's registry with the device's key or certificate. `trusted` is PEM or empty.
 pub(crate) fn registry(
     config: &Config,
     facts: &DeviceFacts,
@@ -107,15 +124,15 @@ pub(crate) fn registry(
     trusted: &str,
     clock: &Clock,
 ) -> Result<DeviceRegistryClient, ProvisionError> {
-    let signer = signer(&config.provisioning.key)?;
+    let (tls, signer) = proof(&config.provisioning.credential, hub_tls(trusted)?)?;
     let port = hub.https_port.unwrap_or(HTTPS_PORT);
     let dial = Dial::new(facts.hub_host_name.clone(), port).at(hub.address.clone());
     Ok(DeviceRegistryClient::new(
         &facts.hub_host_name,
         dial,
-        hub_tls(trusted)?,
+        tls,
         facts.device.clone(),
-        Some(Arc::new(signer)),
+        signer,
         clock.clone(),
     ))
 }
@@ -136,18 +153,33 @@ pub(crate) fn hub_tls(trusted: &str) -> Result<ClientTls, TlsError> {
     }
 }
 
-fn signer(key: &DeviceKey) -> Result<KeySigner, ProvisionError> {
-    match key {
-        DeviceKey::Inline(key) => {
-            KeySigner::from_base64(key.as_str()).map_err(|_| ProvisionError::Base64)
+/// How the device proves itself: the certificate is shown in the handshake, a key signs tokens.
+fn proof(
+    credential: &DeviceCredential,
+    tls: ClientTls,
+) -> Result<(ClientTls, Option<Arc<dyn Signer>>), ProvisionError> {
+    let signer = match credential {
+        DeviceCredential::Key(key) => {
+            KeySigner::from_base64(key.as_str()).map_err(|_| ProvisionError::Base64)?
         }
-        DeviceKey::File(path) => {
+        DeviceCredential::KeyFile(path) => {
             keys::check_private(path)?;
             let bytes = Zeroizing::new(fs::read(path)?);
             let key = key_in(&bytes).ok_or_else(|| ProvisionError::NoKey { path: path.clone() })?;
-            Ok(KeySigner::from_bytes(&key))
+            KeySigner::from_bytes(&key)
         }
-    }
+        DeviceCredential::Certificate { certificate, key } => {
+            keys::check_private(key)?;
+            let chain_pem = fs::read_to_string(certificate)?;
+            let key_pem = Zeroizing::new(fs::read_to_string(key)?);
+            let tls = tls.with_certificate(&chain_pem, &key_pem).map_err(|source| {
+                let (certificate, key) = (certificate.clone(), key.clone());
+                ProvisionError::Certificate { certificate, key, source }
+            })?;
+            return Ok((tls, None));
+        }
+    };
+    Ok((tls, Some(Arc::new(signer))))
 }
 
 /// A key's file holds its bytes; many write its Base64 there, which is never a key by itself.

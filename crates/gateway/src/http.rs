@@ -119,7 +119,7 @@ impl<B: ServiceBackend> Head<B> {
             return self.web_sockets.upgrade(&mut request, peer, shutdown);
         }
         let (method, path) = (request.method().clone(), path.to_owned());
-        match self.answer(request, shutdown).await {
+        match self.answer(request, &peer, shutdown).await {
             Ok(response) => response,
             Err(fault) => {
                 tracing::debug!(%peer, %method, path = ?path, %fault, "request refused");
@@ -131,13 +131,14 @@ impl<B: ServiceBackend> Head<B> {
     async fn answer(
         &self,
         request: Request<Incoming>,
+        peer: &Peer,
         shutdown: Shutdown,
     ) -> Result<Response<Body>, Fault> {
         let (parts, body) = request.into_parts();
         let route = Route::parse(&parts.method, parts.uri.path())?;
         let query = Query::parse(parts.uri.query());
         query.api_version()?;
-        self.authorize(&route, &parts.headers).await?;
+        self.authorize(&route, &parts.headers, peer).await?;
         let body = host::http::read_request_body(body, BODY_BYTES_MAX, BODY_DEADLINE)
             .await
             .map_err(body_fault)?;

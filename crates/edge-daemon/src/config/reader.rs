@@ -169,6 +169,11 @@ impl<'d, 't> Section<'d, 't> {
         }
     }
 
+    /// Whether a key is there and holds a table.
+    pub(super) fn has_table(&self, key: &str) -> bool {
+        self.entry(key).is_some_and(|(value, _)| matches!(value.get_ref(), DeValue::Table(_)))
+    }
+
     /// Whether a key is there, of whatever type.
     pub(super) fn has(&self, key: &str) -> bool {
         self.entry(key).is_some()

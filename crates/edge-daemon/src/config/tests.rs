@@ -82,7 +82,7 @@ fn what_we_write_is_what_we_read() {
     assert_eq!(config.hostname.as_deref(), Some("edge1.local"));
     assert_eq!(config.trust_bundle_cert.as_deref(), Some(Path::new("/data/hub ca.pem")));
     assert_eq!(config.agent.env, env);
-    assert_eq!(config.provisioning.key, DeviceKey::Inline(SharedKey::new(KEY)));
+    assert_eq!(config.provisioning.credential, DeviceCredential::Key(SharedKey::new(KEY)));
     assert_eq!(config.notes, []);
     assert!(!format!("{minimal:?}").contains(KEY));
 
@@ -168,6 +168,27 @@ network = {{ name = "net", ipv6 = true, ipam = {{ config = [{{ gateway = "10.0.0
 }
 
 #[test]
+fn a_device_certificate_is_pointed_to() {
+    let config = good(
+        r#"
+[provisioning]
+source = "manual"
+iothub_hostname = "hub.test"
+device_id = "d"
+[provisioning.authentication]
+method = "x509"
+identity_cert = "file:///etc/device.pem"
+identity_pk = "file:///etc/device.key"
+"#,
+    );
+    let expected = DeviceCredential::Certificate {
+        certificate: "/etc/device.pem".into(),
+        key: "/etc/device.key".into(),
+    };
+    assert_eq!(config.provisioning.credential, expected);
+}
+
+#[test]
 fn keys_and_cas_in_files_are_pointed_to() {
     let config = good(
         r#"
@@ -181,7 +202,7 @@ cert = "file:///etc/ca.pem"
 pk = "file:///etc/ca.key"
 "#,
     );
-    assert_eq!(config.provisioning.key, DeviceKey::File("/etc/key".into()));
+    assert_eq!(config.provisioning.credential, DeviceCredential::KeyFile("/etc/key".into()));
     let files =
         EdgeCaConfig::Files { certificate: "/etc/ca.pem".into(), key: "/etc/ca.key".into() };
     assert_eq!(config.edge_ca, files);
@@ -199,7 +220,7 @@ fn keys_are_taken_without_their_padding() {
              authentication = {{ method = \"sas\", device_id_pk = {{ value = \"{bare}\" }} }}"
         ),
     ] {
-        assert_eq!(good(&text).provisioning.key, DeviceKey::Inline(SharedKey::new(KEY)));
+        assert_eq!(good(&text).provisioning.credential, DeviceCredential::Key(SharedKey::new(KEY)));
     }
 }
 
@@ -251,8 +272,16 @@ fn what_is_not_served_yet_and_would_matter_is_refused_with_its_line() {
         ),
         ("source = \"none\"", "2: provisioning.source \"none\" is not served yet"),
         (
-            "source = \"manual\"\niothub_hostname = \"h\"\ndevice_id = \"d\"\n[provisioning.authentication]\nmethod = \"x509\"\nidentity_pk = \"file:///x\"",
-            "6: provisioning.authentication.method \"x509\" is not served yet; use \"sas\"",
+            "source = \"manual\"\niothub_hostname = \"h\"\ndevice_id = \"d\"\n[provisioning.authentication]\nmethod = \"x509\"\nidentity_pk = \"file:///x\"\nidentity_cert = { method = \"est\", common_name = \"d\" }",
+            "8: provisioning.authentication.identity_cert tells how to have a certificate issued, which is not served yet",
+        ),
+        (
+            "source = \"manual\"\niothub_hostname = \"h\"\ndevice_id = \"d\"\n[provisioning.authentication]\nmethod = \"x509\"\nidentity_cert = \"file:///x\"",
+            "5: provisioning.authentication.identity_pk is missing",
+        ),
+        (
+            "source = \"manual\"\niothub_hostname = \"h\"\ndevice_id = \"d\"\n[provisioning.authentication]\nmethod = \"x509\"\nidentity_cert = \"file:///x\"\nidentity_pk = \"pkcs11:object=x\"",
+            "8: provisioning.authentication.identity_pk is in a PKCS #11 token",
         ),
         (
             "source = \"manual\"\nconnection_string = \"HostName=h;DeviceId=d;x509=true\"",

@@ -1,5 +1,5 @@
 //! May this caller make this call? By a shared access policy's right, or as a component of an edge
-//! device by its own token.
+//! device by its own token or certificate.
 
 use ::http::HeaderMap;
 use ::http::header::AUTHORIZATION;
@@ -9,12 +9,18 @@ use model::{Fault, IdentityId, ModuleId};
 
 use super::{Head, ServiceBackend};
 use crate::auth::{self, AuthError, Denied, Proof, Rights};
+use crate::peer::Peer;
 
 impl<B: ServiceBackend> Head<B> {
-    pub(super) async fn authorize(&self, route: &Route, headers: &HeaderMap) -> Result<(), Fault> {
+    pub(super) async fn authorize(
+        &self,
+        route: &Route,
+        headers: &HeaderMap,
+        peer: &Peer,
+    ) -> Result<(), Fault> {
         let token = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let allowed = match route.is_for_edge() {
-            Some(caller) if !has_policy(token) => self.as_edge(caller, token).await,
+            Some(caller) if !has_policy(token) => self.as_edge(caller, token, peer).await,
             _ => self.by_policy(route.right(), token).await,
         };
         allowed.map_err(|error| {
@@ -29,12 +35,17 @@ impl<B: ServiceBackend> Head<B> {
     }
 
     /// The device for its modules, its edge hub for its scope.
-    async fn as_edge(&self, caller: EdgeCaller<'_>, token: Option<&str>) -> Result<(), AuthError> {
+    async fn as_edge(
+        &self,
+        caller: EdgeCaller<'_>,
+        token: Option<&str>,
+        peer: &Peer,
+    ) -> Result<(), AuthError> {
         let id = match caller {
             EdgeCaller::Device(device) => IdentityId::device(device.clone()),
             EdgeCaller::EdgeHub(device) => IdentityId::module(device.clone(), ModuleId::edge_hub()),
         };
-        let proof = token.map_or(Proof::None, Proof::Token);
+        let proof = Proof::of(token, peer);
         auth::identity(&*self.backend, &id, None, proof, self.clock.wall()).await.map(drop)
     }
 }

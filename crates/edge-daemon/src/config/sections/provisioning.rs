@@ -1,4 +1,4 @@
-//! `[provisioning]`: which hub, which device, which key.
+//! `[provisioning]`: which hub, which device, which key or certificate.
 
 use std::str::FromStr;
 
@@ -10,7 +10,7 @@ use model::DeviceId;
 
 use super::file_of;
 use crate::config::reader::{Found, Section};
-use crate::config::{DeviceKey, Manual};
+use crate::config::{DeviceCredential, Manual};
 
 pub(super) fn section(root: &mut Section<'_, '_>) -> Option<Manual> {
     let Some(mut section) = root.section("provisioning") else {
@@ -94,10 +94,12 @@ fn from_connection_string(section: &Section<'_, '_>, found: &Found<&str>) -> Opt
                     hub_host_name: host.0,
                     mqtt_port: host.1,
                     device: parsed.identity.device,
-                    key: DeviceKey::Inline(key),
+                    credential: DeviceCredential::Key(key),
                 });
             }
-            Credential::X509 => "uses x509, which is not served yet; write SharedAccessKey",
+            Credential::X509 => {
+                "uses x509, which takes files: write iothub_hostname, device_id and [provisioning.authentication] with method = \"x509\""
+            }
             Credential::Token(_) => "has a token, which runs out; write SharedAccessKey",
             Credential::PolicyKey { .. } => {
                 "has the key of a policy; write the device's own, without SharedAccessKeyName"
@@ -134,7 +136,7 @@ fn from_parts(
         );
         return None;
     };
-    let key = device_key(authentication);
+    let credential = credential(authentication);
     let host = host(section, &host_name, host_name.value);
     let id = match device.value.parse::<DeviceId>() {
         Ok(id) => Some(id),
@@ -144,40 +146,56 @@ fn from_parts(
         }
     };
     let (hub_host_name, mqtt_port) = host?;
-    Some(Manual { hub_host_name, mqtt_port, device: id?, key: key? })
+    Some(Manual { hub_host_name, mqtt_port, device: id?, credential: credential? })
 }
 
-fn device_key(mut section: Section<'_, '_>) -> Option<DeviceKey> {
+fn credential(mut section: Section<'_, '_>) -> Option<DeviceCredential> {
     let method = section.string("method");
-    let key = match method.as_ref().map(|found| found.value) {
+    let credential = match method.as_ref().map(|found| found.value) {
         Some("sas") => {
             for key in ["identity_cert", "identity_pk"] {
-                section.refuse(
-                    key,
-                    "belongs to method = \"x509\", which is not served yet; take it out",
-                );
+                section.refuse(key, "belongs to method = \"x509\"; take it out");
             }
             key_value(&mut section)
         }
         Some("x509") => {
-            section.wrong(
-                method.as_ref()?,
-                "\"x509\" is not served yet; use \"sas\" with device_id_pk",
-            );
-            section.known(&["identity_cert", "identity_pk", "device_id_pk"]);
-            None
+            section.refuse("device_id_pk", "belongs to method = \"sas\"; take it out");
+            certificate(&mut section)
         }
         _ => {
-            section.lacks("method", "must be \"sas\"");
+            section.lacks("method", "must be \"sas\" or \"x509\"");
             section.known(&["identity_cert", "identity_pk", "device_id_pk"]);
             None
         }
     };
     section.finish();
-    key
+    credential
 }
 
-fn key_value(section: &mut Section<'_, '_>) -> Option<DeviceKey> {
+/// The certificate that the device has; one that is to be issued first is not served.
+fn certificate(section: &mut Section<'_, '_>) -> Option<DeviceCredential> {
+    if section.has_table("identity_cert") {
+        section.refuse(
+            "identity_cert",
+            "tells how to have a certificate issued, which is not served yet; write \"file:///path\" of one that there is",
+        );
+        section.known(&["identity_pk"]);
+        return None;
+    }
+    let mut file = |key: &'static str, what: &'static str| match section.string(key) {
+        Some(found) => file_of(section, &found),
+        None => {
+            section.lacks(key, what);
+            None
+        }
+    };
+    let certificate =
+        file("identity_cert", "is missing: write \"file:///path\" of the device's certificate");
+    let key = file("identity_pk", "is missing: write \"file:///path\" of the certificate's key");
+    Some(DeviceCredential::Certificate { certificate: certificate?, key: key? })
+}
+
+fn key_value(section: &mut Section<'_, '_>) -> Option<DeviceCredential> {
     let Some(mut key) = section.section("device_id_pk") else {
         section.lacks(
             "device_id_pk",
@@ -190,14 +208,14 @@ fn key_value(section: &mut Section<'_, '_>) -> Option<DeviceKey> {
         (Some(value), None) => match ANY_PADDING.decode(value.value.trim()) {
             Ok(bytes) => {
                 let text = base64::engine::general_purpose::STANDARD.encode(bytes);
-                Some(DeviceKey::Inline(SharedKey::new(text)))
+                Some(DeviceCredential::Key(SharedKey::new(text)))
             }
             Err(_) => {
                 key.wrong(&value, "is not Base64; copy the whole key, with the `=` at its end");
                 None
             }
         },
-        (None, Some(uri)) => file_of(&key, &uri).map(DeviceKey::File),
+        (None, Some(uri)) => file_of(&key, &uri).map(DeviceCredential::KeyFile),
         _ => {
             key.lacks("value", "is needed, or uri: one of the two");
             None
