@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use host::clock::Clock;
 use host::signals::Shutdown;
+use model::limits;
 use mqtt::server;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -52,8 +53,10 @@ impl Default for Settings {
     fn default() -> Self {
         let mut machine = server::Settings::default();
         // The largest message and the longest topic; the exact size is checked when it is parsed.
-        machine.limits.packet_bytes_max = model::limits::TELEMETRY_BYTES_MAX + 65_535 + 4;
-        Self { machine, downlink_max: 64, requests_max: 32, subscriptions_max: 32 }
+        machine.limits.packet_bytes_max = limits::TELEMETRY_BYTES_MAX + 65_535 + 4;
+        // As many calls and messages as may be under way at once, and changes of desired properties.
+        let downlink_max = limits::METHODS_IN_FLIGHT_MAX + limits::CLOUD_TO_DEVICE_WINDOW + 48;
+        Self { machine, downlink_max, requests_max: 32, subscriptions_max: 32 }
     }
 }
 

@@ -4,6 +4,7 @@
 use gateway::backend::feedback::{Feedback, FeedbackBackend};
 use jiff::SignedDuration;
 use model::feedback::Outcome;
+use model::limits;
 use model::message::SystemProperty;
 
 use super::*;
@@ -167,6 +168,43 @@ async fn a_deleted_device_takes_its_feedback_with_it() {
     bench.hub.delete_device(&device("d1"), Precondition::Exists).await.unwrap();
     let feedback = bench.feedback().await;
     assert_eq!(told(&feedback), [("d2".to_owned(), Outcome::Purged)]);
+}
+
+/// As many calls as wait for one device already are enough; others can still be called.
+#[tokio::test]
+async fn calls_in_flight_have_a_bound_for_each_device() {
+    let bench = Bench::new();
+    let mut devices = Vec::new();
+    for id in ["d1", "d2"] {
+        bench.create(id, DeviceWrite::default()).await;
+        let connected = bench.connect(id).await.unwrap();
+        connected.listen(all()).await;
+        devices.push(connected);
+    }
+    let invoke = |id: &str| {
+        let (hub, id) = (bench.hub.clone(), id.parse().unwrap());
+        tokio::spawn(async move { hub.invoke(&id, call(0)).await })
+    };
+    let calls: Vec<_> = (0..limits::METHODS_IN_FLIGHT_MAX).map(|_| invoke("d1")).collect();
+    let mut answers = Vec::new();
+    for _ in &calls {
+        let Downlink::Method { call, .. } = devices[0].next().await else { panic!("no method") };
+        answers.push(call);
+    }
+    let refused = invoke("d1").await.unwrap().unwrap_err();
+    assert_eq!(refused.kind, FaultKind::DeviceMaximumInflightMethodExceeded);
+    let other = invoke("d2");
+    let Downlink::Method { call: answer_to, .. } = devices[1].next().await else {
+        panic!("no method")
+    };
+    devices[1].link.method_answer(answer_to, MethodResponse { status: 1, payload: "{}".into() });
+    assert_eq!(other.await.unwrap().unwrap().status, 1);
+    for call in answers {
+        devices[0].link.method_answer(call, MethodResponse { status: 2, payload: "{}".into() });
+    }
+    for call in calls {
+        assert_eq!(call.await.unwrap().unwrap().status, 2);
+    }
 }
 
 /// Whoever waits for a device's answer hears at once that the hub ends, not after its time-out.
