@@ -57,6 +57,8 @@ pub(crate) struct FakeHub {
 #[derive(Default)]
 pub(crate) struct State {
     identities: HashMap<IdentityId, Status>,
+    /// Those that do not prove themselves by the key of their name.
+    authentications: HashMap<IdentityId, Authentication>,
     /// Refused at CONNECT, though they are registered.
     refused: Vec<IdentityId>,
     /// Connected, but what they send is neither taken nor acknowledged.
@@ -195,6 +197,15 @@ impl FakeHub {
         });
     }
 
+    /// From now on it proves itself so. An edge hub does not know until it asks.
+    pub(crate) fn authenticate(&self, id: &str, authentication: Authentication) {
+        self.change(|state| state.authentications.insert(id.parse().unwrap(), authentication));
+    }
+
+    pub(crate) fn set_status(&self, id: &str, status: Status) {
+        self.change(|state| state.identities.insert(id.parse().unwrap(), status));
+    }
+
     /// From now on it is not let in.
     pub(crate) fn refuse(&self, id: &str) {
         let id: IdentityId = id.parse().unwrap();
@@ -304,7 +315,7 @@ impl FakeHub {
         let path = request.uri().path().to_ascii_lowercase();
         let body = read_body(request.into_body(), 1 << 16, Duration::from_secs(5)).await.unwrap();
         let result = if path.ends_with("devicesandmodulesintargetdevicescope") {
-            self.with(|state| scope(state.identities.iter()))
+            self.with(|state| scope(state, state.identities.iter()))
         } else {
             let target: ScopeIdentityRequest = serde_json::from_slice(&body).unwrap();
             let id = IdentityId {
@@ -315,7 +326,7 @@ impl FakeHub {
             let found = self.with(|state| {
                 state.identities.contains_key(&id).then(|| {
                     let both = state.identities.iter().filter(|(k, _)| **k == id || **k == device);
-                    scope(both)
+                    scope(state, both)
                 })
             });
             match found {
@@ -336,12 +347,18 @@ fn received(state: &State, id: &IdentityId) -> Vec<String> {
     of.map(|(_, message)| String::from_utf8_lossy(&message.body).into_owned()).collect()
 }
 
-fn authentication(id: &IdentityId) -> Authentication {
+fn authentication(state: &State, id: &IdentityId) -> Authentication {
+    if let Some(other) = state.authentications.get(id) {
+        return other.clone();
+    }
     let key = key(&id.to_string());
     Authentication::Sas(SymmetricKeys { primary: key.clone(), secondary: key })
 }
 
-fn scope<'a>(identities: impl Iterator<Item = (&'a IdentityId, &'a Status)>) -> ScopeResult {
+fn scope<'a>(
+    state: &State,
+    identities: impl Iterator<Item = (&'a IdentityId, &'a Status)>,
+) -> ScopeResult {
     let mut result = ScopeResult::default();
     let generation = GenerationId::from_number(1);
     let edge_scope = edge_scope(&EDGE.parse::<DeviceId>().unwrap(), &generation);
@@ -356,7 +373,7 @@ fn scope<'a>(identities: impl Iterator<Item = (&'a IdentityId, &'a Status)>) -> 
                     status: *status,
                     status_reason: None,
                     status_updated: None,
-                    authentication: authentication(id),
+                    authentication: authentication(state, id),
                     edge,
                     scope: Some(edge_scope.clone()),
                     parent_scopes: if edge { Vec::new() } else { vec![edge_scope.clone()] },
@@ -368,7 +385,7 @@ fn scope<'a>(identities: impl Iterator<Item = (&'a IdentityId, &'a Status)>) -> 
                 generation: generation.clone(),
                 etag: Etag(0),
                 managed_by: None,
-                authentication: authentication(id),
+                authentication: authentication(state, id),
             })),
         }
     }
@@ -388,12 +405,14 @@ pub(crate) struct Link {
 
 impl Identities for Backend {
     async fn credential(&self, id: &IdentityId) -> Result<Option<Credential>, Fault> {
-        let status = self.hub.with(|state| state.identities.get(id).copied());
-        Ok(status.map(|status| Credential {
-            generation: GenerationId::from_number(1),
-            status,
-            authentication: authentication(id),
-            parent: Some(EDGE.parse().unwrap()),
+        Ok(self.hub.with(|state| {
+            let status = state.identities.get(id).copied()?;
+            Some(Credential {
+                generation: GenerationId::from_number(1),
+                status,
+                authentication: authentication(state, id),
+                parent: Some(EDGE.parse().unwrap()),
+            })
         }))
     }
 

@@ -205,7 +205,7 @@ impl Machine {
         DeviceClient::start(options, self.clock.clone())
     }
 
-    fn options(&self, port: u16, id: &str) -> Options {
+    pub(crate) fn options(&self, port: u16, id: &str) -> Options {
         let dial = Dial::new(GATEWAY, port).at(Some("127.0.0.1".into()));
         let tls = ClientTls::new(&[&self.ca.root_pem()]).unwrap();
         let signer = Arc::new(KeySigner::from_base64(&hub::key(id)).unwrap());

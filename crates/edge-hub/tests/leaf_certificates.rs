@@ -1,0 +1,117 @@
+//! Leaf devices that prove themselves with a certificate: in by its thumbprint, out when the scope says
+//! that it is another's now.
+
+#![allow(clippy::unwrap_used, reason = "these are tests, their helpers included")]
+
+mod support;
+
+use std::time::Duration;
+
+use client::device::{Events, Options, Transport};
+use client::{DeviceClient, Dial};
+use host::tls::ClientTls;
+use model::identity::{Authentication, Status};
+use pki::{Authority, Certificate, Issued, Validity};
+use serde_json::json;
+
+use support::{GATEWAY, HUB, Machine, Running, bodies, send_all, within};
+
+fn everything_upstream() -> serde_json::Value {
+    json!({ "all": "FROM /messages/* INTO $upstream" })
+}
+
+/// A certificate of nobody's authority: only its thumbprint counts.
+fn certificate(machine: &Machine, name: &str) -> Issued {
+    let validity = Validity::starting(machine.clock.wall(), Duration::from_secs(3600));
+    let authority = Authority::create_root("somebody", validity).unwrap();
+    authority.issue_client(name, validity).unwrap()
+}
+
+fn thumbprint(issued: &Issued) -> Authentication {
+    let leaf = Certificate::chain_from_pem(&issued.chain_pem).unwrap().swap_remove(0);
+    Authentication::SelfSigned { primary: Some(leaf.thumbprint_sha256()), secondary: None }
+}
+
+fn connect(
+    machine: &Machine,
+    running: &Running,
+    transport: Transport,
+    id: &str,
+    issued: &Issued,
+) -> (DeviceClient, Events) {
+    let port = running.ports.of(transport);
+    let dial = Dial::new(GATEWAY, port).at(Some("127.0.0.1".into()));
+    let tls = ClientTls::new(&[&machine.ca.root_pem()]).unwrap();
+    let tls = tls.with_certificate(&issued.chain_pem, &issued.key_pem).unwrap();
+    let mut options = Options::with_certificate(HUB, dial, tls, id.parse().unwrap());
+    options.transport = transport;
+    DeviceClient::start(options, machine.clock.clone())
+}
+
+/// Asks for the scope anew, as an operator does.
+async fn refresh(machine: &Machine) {
+    let before = machine.hub.with(|state| state.answers.len());
+    let payload = json!({ "deviceIds": ["leaf"] }).to_string();
+    machine.hub.call("edge1/$edgeHub", "RefreshDeviceScopeIdentityCache", &payload);
+    machine.hub.until("the refresh", |state| state.answers.len() > before).await;
+}
+
+async fn until_refused(client: &DeviceClient) {
+    let mut state = client.state();
+    let cut = state.wait_for(|state| *state != client::device::ConnectionState::Connected);
+    within("the cut", cut).await.unwrap();
+}
+
+async fn by_its_thumbprint(transport: Transport) {
+    let machine = Machine::new(&["leaf", "other"], everything_upstream()).await;
+    let (first, second) = (certificate(&machine, "leaf"), certificate(&machine, "leaf"));
+    machine.hub.authenticate("leaf", thumbprint(&first));
+    let edge = machine.start().await;
+    machine.hub.until_connected("edge1/$edgeHub").await;
+
+    let (leaf, _events) = connect(&machine, &edge, transport, "leaf", &first);
+    within("the connection", leaf.connected()).await.unwrap();
+    send_all(&leaf, bodies("l", 0..3)).await;
+    assert_eq!(machine.hub.until_received("leaf", "l 2").await, bodies("l", 0..3));
+    let (other, _other_events) = machine.connect_by(transport, &edge, "other", &[]);
+    within("the connection", other.connected()).await.unwrap();
+
+    // Another certificate, the certificate for another identity, and a key instead of it.
+    let (wrong, _wrong_events) = connect(&machine, &edge, transport, "leaf", &second);
+    within("a refusal", wrong.connected()).await.unwrap_err();
+    let (wrong, _wrong_events) = connect(&machine, &edge, transport, "other", &first);
+    within("a refusal", wrong.connected()).await.unwrap_err();
+    let (wrong, _wrong_events) = machine.connect_by(transport, &edge, "leaf", &[]);
+    within("a refusal", wrong.connected()).await.unwrap_err();
+
+    // The thumbprint is replaced: who has the old certificate is cut, and only he.
+    machine.hub.authenticate("leaf", thumbprint(&second));
+    refresh(&machine).await;
+    machine.clock.timeout(CUT_WITHIN, until_refused(&leaf)).await.unwrap();
+    let (leaf, _events) = connect(&machine, &edge, transport, "leaf", &second);
+    within("the connection", leaf.connected()).await.unwrap();
+    machine.hub.set_status("leaf", Status::Disabled);
+    refresh(&machine).await;
+    machine.clock.timeout(CUT_WITHIN, until_refused(&leaf)).await.unwrap();
+    send_all(&other, bodies("o", 0..3)).await;
+    assert_eq!(machine.hub.until_received("other", "o 2").await, bodies("o", 0..3));
+    edge.stop().await;
+}
+
+/// After the hub's answer.
+const CUT_WITHIN: Duration = Duration::from_secs(1);
+
+#[tokio::test]
+async fn a_thumbprint_lets_in_over_mqtt() {
+    by_its_thumbprint(Transport::Mqtt).await;
+}
+
+#[tokio::test]
+async fn a_thumbprint_lets_in_over_amqp() {
+    by_its_thumbprint(Transport::Amqp).await;
+}
+
+#[tokio::test]
+async fn a_thumbprint_lets_in_over_amqp_in_a_websocket() {
+    by_its_thumbprint(Transport::AmqpWs).await;
+}
