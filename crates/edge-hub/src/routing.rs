@@ -1,8 +1,8 @@
 //! Which queues a message goes to. Pure; what the desired properties say is read by `manifest`.
 //!
-//! Spec: `edge-runtime.md` (er) §5.2, §5.3: all matching routes count, one copy per endpoint, and of
-//! two routes to one endpoint the better priority (with its time to live) wins. Two routes of one
-//! priority: the one whose name comes first.
+//! Spec: `edge-runtime.md` (er) §5.2, §5.3: all matching routes count (source and condition), one
+//! copy per endpoint, and of two routes to one endpoint the better priority (with its time to live)
+//! wins. Two routes of one priority: the one whose name comes first.
 
 pub(crate) mod config;
 
@@ -14,10 +14,14 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use gateway::auth::AuthMethod;
+use iot_proto::payload::event::{AuthScope, AuthType, auth_method};
 use manifest::HubConfig;
 use manifest::hub_config::{PRIORITY_LAST, RouteConfig};
 use manifest::route::{Route, Sink, source};
-use model::{IdentityId, ModuleId};
+use model::message::{Message, SystemProperty};
+use model::{DeviceId, GenerationId, IdentityId, ModuleId};
+use query::{Arrival, MessageSubject, Rules};
 
 /// Where messages are delivered.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -75,12 +79,17 @@ impl Table {
         Ok(Self { routes, time_to_live: config.time_to_live })
     }
 
-    /// Where a message from this source goes, best priority first.
-    pub(crate) fn targets(&self, source: &str) -> Vec<Target> {
+    /// Where a message goes, best priority first. Its body is parsed at most once, and only if a
+    /// condition asks for it.
+    pub(crate) fn targets(&self, routed: &Routed<'_>) -> Vec<Target> {
+        let subject = routed.subject();
         let mut targets: Vec<Target> = Vec::new();
-        for route in self.routes.iter().filter(|route| route.route.matches(source)) {
+        for route in self.routes.iter().filter(|route| route.route.matches(&routed.source)) {
             let endpoint = endpoint(&route.route);
             if targets.iter().any(|target| target.queue.endpoint == endpoint) {
+                continue;
+            }
+            if route.route.condition().is_some_and(|condition| !condition.matches(&subject)) {
                 continue;
             }
             let time_to_live = route.time_to_live.or(self.time_to_live);
@@ -109,12 +118,66 @@ fn endpoint(route: &Route) -> Endpoint {
     }
 }
 
+/// A message on its way into the queues.
+pub(crate) struct Routed<'m> {
+    message: &'m Message,
+    sender: &'m Sender<'m>,
+    enqueued: jiff::Timestamp,
+    source: String,
+}
+
+/// Who sent messages, and how that was proved.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sender<'m> {
+    pub(crate) identity: &'m IdentityId,
+    pub(crate) generation: &'m GenerationId,
+    pub(crate) method: AuthMethod,
+    /// The device that this is.
+    pub(crate) edge: &'m DeviceId,
+}
+
+impl<'m> Routed<'m> {
+    /// Telemetry of a client.
+    pub(crate) fn telemetry(
+        message: &'m Message,
+        sender: &'m Sender<'m>,
+        enqueued: jiff::Timestamp,
+    ) -> Self {
+        let output = message.system(SystemProperty::OutputName);
+        let source = source_of(sender.identity, sender.edge, output);
+        Self { message, sender, enqueued, source }
+    }
+
+    fn subject(&self) -> MessageSubject<'m> {
+        let Sender { identity, generation, method, edge } = *self.sender;
+        let is_internal = identity.device == *edge && identity.module.is_some();
+        let arrival = Arrival {
+            sender: identity,
+            generation: Some(generation.as_str()),
+            auth_method: auth_text(identity, method),
+            enqueued: self.enqueued,
+            interface: Some(if is_internal { "internal" } else { "downstream" }),
+            twin: None,
+        };
+        MessageSubject::new(self.message, arrival, Rules::Edge)
+    }
+}
+
+/// `$connectionAuthMethod` (er §5.2).
+fn auth_text(identity: &IdentityId, method: AuthMethod) -> &'static str {
+    let own = if identity.module.is_some() { AuthScope::Module } else { AuthScope::Device };
+    match method {
+        AuthMethod::DeviceSas => auth_method(AuthScope::Device, AuthType::Sas),
+        AuthMethod::ModuleSas => auth_method(AuthScope::Module, AuthType::Sas),
+        AuthMethod::PolicySas => auth_method(AuthScope::Hub, AuthType::Sas),
+        AuthMethod::DeviceX509 => auth_method(AuthScope::Device, AuthType::X509),
+        AuthMethod::ModuleX509 => auth_method(AuthScope::Module, AuthType::X509),
+        AuthMethod::OnBehalf => auth_method(own, AuthType::Sas),
+    }
+}
+
 /// The source text of telemetry (er §5.2). Modules of other devices count as their device's.
-pub(crate) fn source_of(
-    sender: &IdentityId,
-    edge: &model::DeviceId,
-    output: Option<&str>,
-) -> String {
+pub(crate) fn source_of(sender: &IdentityId, edge: &DeviceId, output: Option<&str>) -> String {
     match &sender.module {
         Some(module) if sender.device == *edge => match output {
             Some(output) if !output.is_empty() => source::module_output(module, output),

@@ -1,6 +1,6 @@
 //! The desired properties of `$edgeHub` (er §5.1): routes, and how long messages are kept.
 //!
-//! Conditions of routes, broker settings and signatures are not read; see [`crate::route`].
+//! Broker settings and signatures are not read. Routes: [`crate::route`].
 
 #[cfg(test)]
 mod tests;

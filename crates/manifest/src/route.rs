@@ -1,8 +1,8 @@
 //! One route of the edge hub: `[SELECT *] FROM path [WHERE condition] INTO sink` (er §5.2).
 //!
 //! A source is a prefix of the message's source text ([`source`]); a sink is the hub upstream or an
-//! input of a module on this device. Conditions are not evaluated in this version: one other than
-//! the literal `true` is refused, so that no route takes more than its author meant.
+//! input of a module on this device. The condition is [`query`]'s, by the rules of an edge hub; its
+//! types are checked here, with the rest of the route.
 
 mod lexer;
 #[cfg(test)]
@@ -12,6 +12,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use model::ModuleId;
+use query::{Condition, Rules};
 
 use crate::fields::shortened;
 use lexer::{Token, tokens};
@@ -21,6 +22,7 @@ use lexer::{Token, tokens};
 pub struct Route {
     /// Lower case, beginning and ending with `/`.
     source_prefix: String,
+    condition: Option<Condition>,
     sink: Sink,
 }
 
@@ -64,11 +66,13 @@ pub enum RouteError {
         /// Where it begins.
         at: usize,
     },
-    /// A condition that this version does not evaluate.
-    #[error("the condition WHERE {condition} is not supported by this version; remove it")]
-    ConditionUnsupported {
-        /// The condition.
-        condition: String,
+    /// The condition is wrong.
+    #[error("the condition is wrong at character {at}: {problem}")]
+    Condition {
+        /// Where, in the whole route.
+        at: usize,
+        /// What is wrong.
+        problem: query::Problem,
     },
     /// A sink that does not exist.
     #[error(
@@ -94,6 +98,11 @@ impl Route {
             .is_some_and(|start| start.eq_ignore_ascii_case(&self.source_prefix))
     }
 
+    /// What else a message has to fulfil. None when there is nothing, or the word `true`.
+    pub fn condition(&self) -> Option<&Condition> {
+        self.condition.as_ref()
+    }
+
     /// Where the route leads.
     pub fn sink(&self) -> &Sink {
         &self.sink
@@ -107,7 +116,11 @@ impl Route {
 
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "FROM {}* INTO {}", self.source_prefix, self.sink)
+        write!(f, "FROM {}*", self.source_prefix)?;
+        if let Some(condition) = &self.condition {
+            write!(f, " WHERE {condition}")?;
+        }
+        write!(f, " INTO {}", self.sink)
     }
 }
 
@@ -129,11 +142,11 @@ impl FromStr for Route {
         if text.len() > ROUTE_BYTES_MAX {
             return Err(RouteError::TooLong);
         }
-        let tokens = tokens(text)?;
+        let tokens = tokens(text, 0)?;
         if tokens.is_empty() {
             return Err(RouteError::Empty);
         }
-        Parser { text, tokens: &tokens, next: 0 }.route()
+        Parser { text, tokens, next: 0 }.route()
     }
 }
 
@@ -159,11 +172,11 @@ pub mod source {
 
 struct Parser<'t> {
     text: &'t str,
-    tokens: &'t [(usize, Token)],
+    tokens: Vec<(usize, Token)>,
     next: usize,
 }
 
-impl<'t> Parser<'t> {
+impl Parser<'_> {
     fn route(mut self) -> Result<Route, RouteError> {
         if self.takes_keyword("SELECT") {
             self.expect(&Token::Word("*".into()), "* after SELECT")?;
@@ -172,9 +185,7 @@ impl<'t> Parser<'t> {
             return Err(self.expected("FROM"));
         }
         let source_prefix = self.path()?;
-        if self.takes_keyword("WHERE") {
-            self.condition()?;
-        }
+        let condition = if self.takes_keyword("WHERE") { self.condition()? } else { None };
         if !self.takes_keyword("INTO") {
             return Err(self.expected("INTO"));
         }
@@ -182,7 +193,7 @@ impl<'t> Parser<'t> {
         if self.peek().is_some() {
             return Err(self.expected("the end of the route"));
         }
-        Ok(Route { source_prefix, sink })
+        Ok(Route { source_prefix, condition, sink })
     }
 
     /// `("/" ("*" | ident))+`, as the prefix that it means.
@@ -204,26 +215,22 @@ impl<'t> Parser<'t> {
         Ok(prefix)
     }
 
-    /// Everything up to `INTO`; only `true` is understood.
-    fn condition(&mut self) -> Result<(), RouteError> {
-        let start = self.next;
-        while self.peek().is_some_and(|token| !token.is_keyword("INTO")) {
-            self.next += 1;
-        }
-        let words = self.tokens.get(start..self.next).unwrap_or_default();
-        match words {
-            [] => Err(self.expected("a condition after WHERE")),
-            [(_, Token::Word(word))] if word == "true" => Ok(()),
-            [(from, _), ..] => {
-                let to = self.tokens.get(self.next).map_or(self.text.len(), |(at, _)| *at);
-                let condition = self.text.get(*from..to).unwrap_or_default().trim();
-                Err(RouteError::ConditionUnsupported { condition: shortened(condition) })
-            }
-        }
+    /// The condition after `WHERE`, which was taken; the tokens go on at `INTO`.
+    fn condition(&mut self) -> Result<Option<Condition>, RouteError> {
+        let start = self.tokens.last().map_or(0, |(at, _)| at + "WHERE".len());
+        let rest = self.text.get(start..).unwrap_or_default();
+        let (condition, length) =
+            Condition::parse_before(rest, "INTO", Rules::Edge).map_err(|error| {
+                let at = character(self.text, start + error.at);
+                RouteError::Condition { at, problem: error.problem }
+            })?;
+        self.tokens = tokens(self.text, start + length)?;
+        self.next = 0;
+        Ok(Some(condition).filter(|condition| !condition.is_always()))
     }
 
     fn sink(&mut self) -> Result<Sink, RouteError> {
-        let Some(Token::Word(name)) = self.peek() else {
+        let Some(Token::Word(name)) = self.peek().cloned() else {
             return Err(self.expected("a sink such as $upstream"));
         };
         self.next += 1;
@@ -231,19 +238,19 @@ impl<'t> Parser<'t> {
             return Ok(Sink::Upstream);
         }
         if !name.eq_ignore_ascii_case(BROKERED_ENDPOINT) {
-            return Err(RouteError::Sink { found: shortened(name) });
+            return Err(RouteError::Sink { found: shortened(&name) });
         }
         self.expect(&Token::Symbol('('), "( after BrokeredEndpoint")?;
-        let Some(Token::Text(argument)) = self.peek() else {
+        let Some(Token::Text(argument)) = self.peek().cloned() else {
             return Err(self.expected("a quoted text such as \"/modules/<m>/inputs/<i>\""));
         };
         self.next += 1;
-        let sink = endpoint(argument)?;
+        let sink = endpoint(&argument)?;
         self.expect(&Token::Symbol(')'), ") after the endpoint")?;
         Ok(sink)
     }
 
-    fn peek(&self) -> Option<&'t Token> {
+    fn peek(&self) -> Option<&Token> {
         self.tokens.get(self.next).map(|(_, token)| token)
     }
 
@@ -268,9 +275,13 @@ impl<'t> Parser<'t> {
             Some((at, token)) => (*at, token.to_string()),
             None => (self.text.len(), "the end".to_owned()),
         };
-        let at = self.text.get(..at).unwrap_or(self.text).chars().count() + 1;
-        RouteError::Expected { expected, found, at }
+        RouteError::Expected { expected, found, at: character(self.text, at) }
     }
+}
+
+/// Which character of a text begins at a byte, counted from 1.
+fn character(text: &str, at: usize) -> usize {
+    text.get(..at).unwrap_or(text).chars().count() + 1
 }
 
 /// Exactly four segments; the words `modules` and `inputs` are not verified (er §5.2).

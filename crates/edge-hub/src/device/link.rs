@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use crate::core::Core;
 use crate::forward::record;
-use crate::routing::source_of;
+use crate::routing::{Routed, Sender, source_of};
 
 /// A connection of one identity.
 pub(crate) struct Link {
@@ -160,9 +160,9 @@ impl Link {
         enqueued: jiff::Timestamp,
         records: &mut Vec<JournalRecord>,
     ) {
-        let source = self.source(message);
+        let sender = self.sender();
         let active = self.core.routes.active();
-        for target in active.table.targets(&source) {
+        for target in active.table.targets(&Routed::telemetry(message, &sender, enqueued)) {
             // Every queue of a table in force has its stream.
             let Some(stream) = active.streams.get(&target.queue) else { continue };
             let body = record::encode(self.id(), target.time_to_live, message);
@@ -170,15 +170,21 @@ impl Link {
         }
     }
 
-    fn source(&self, message: &Message) -> String {
-        source_of(self.id(), &self.core.edge, message.system(SystemProperty::OutputName))
+    fn sender(&self) -> Sender<'_> {
+        Sender {
+            identity: self.id(),
+            generation: &self.principal.generation,
+            method: self.principal.method,
+            edge: &self.core.edge,
+        }
     }
 
     /// A message that no route wants is acknowledged and gone (T-ACK): that is worth a word.
     fn tell_no_route(&self, message: &Message) {
         self.core.counters.dropped_no_route.inc();
         if !self.told_no_route.swap(true, Ordering::Relaxed) {
-            let source = self.source(message);
+            let output = message.system(SystemProperty::OutputName);
+            let source = source_of(self.id(), &self.core.edge, output);
             tracing::warn!(id = %self.id(), source, "no route for this message; it is taken and dropped");
         }
     }

@@ -12,15 +12,73 @@ fn table(config: Value) -> Table {
 #[track_caller]
 fn check(table: &Table, cases: &[(&str, &[&str])]) {
     for (source, expected) in cases {
-        let targets: Vec<String> = table
-            .targets(source)
-            .iter()
-            .map(|target| match target.time_to_live {
-                Some(time) => format!("{} {}s", target.queue, time.as_secs()),
-                None => format!("{} for ever", target.queue),
-            })
-            .collect();
-        assert_eq!(targets, *expected, "{source}");
+        assert_eq!(targets(table, source, "edge1/a", &Message::default()), *expected, "{source}");
+    }
+}
+
+fn targets(table: &Table, source: &str, sender: &str, message: &Message) -> Vec<String> {
+    let sender = Sender {
+        identity: &sender.parse().unwrap(),
+        generation: &GenerationId::from_number(7),
+        method: AuthMethod::ModuleSas,
+        edge: &"edge1".parse().unwrap(),
+    };
+    let enqueued = jiff::Timestamp::UNIX_EPOCH;
+    let routed = Routed { message, sender: &sender, enqueued, source: source.to_owned() };
+    let shown = |target: &Target| match target.time_to_live {
+        Some(time) => format!("{} {}s", target.queue, time.as_secs()),
+        None => format!("{} for ever", target.queue),
+    };
+    table.targets(&routed).iter().map(shown).collect()
+}
+
+#[test]
+fn conditions_choose_among_the_routes_of_an_endpoint() {
+    let table = table(json!({
+        "schemaVersion": "1.1",
+        "routes": {
+            "hot": {
+                "route": "FROM /messages/* WHERE $body.temperature > 30 INTO $upstream",
+                "priority": 0,
+                "timeToLiveSecs": 60
+            },
+            "alarm": {
+                "route": "FROM /messages/* WHERE alarm = 'true' INTO $upstream",
+                "priority": 1
+            },
+            "leaves": {
+                "route": "FROM /messages/* WHERE $edgeHubOriginInterface = 'downstream' AND \
+                          contains($connectionAuthMethod, 'sas') INTO $upstream",
+                "priority": 2
+            },
+            "filter": "FROM /messages/* WHERE $connectionModuleId != 'filter' INTO \
+                       BrokeredEndpoint('/modules/filter/inputs/in')"
+        },
+        "storeAndForwardConfiguration": { "timeToLiveSecs": 7200 }
+    }));
+    let json = |body: &str| {
+        Message::from_body(body.to_owned())
+            .with_system(SystemProperty::ContentType, "application/json")
+            .with_system(SystemProperty::ContentEncoding, "utf-8")
+    };
+    let mut alarm = json(r#"{"temperature":20}"#);
+    alarm.set_property("alarm", "true");
+    let unsaid = Message::from_body(r#"{"temperature":31}"#);
+    let filter = "last/filter/in 7200s";
+    let cases: &[(&str, &Message, &[&str])] = &[
+        ("edge1/a", &json(r#"{"temperature":31}"#), &["0/upstream 60s", filter]),
+        ("edge1/a", &json(r#"{"temperature":30}"#), &[filter]),
+        ("edge1/a", &unsaid, &[filter]),
+        ("edge1/a", &alarm, &["1/upstream 7200s", filter]),
+        ("edge1/filter", &alarm, &["1/upstream 7200s"]),
+        ("edge1/filter", &json(r#"{"temperature":"high"}"#), &["0/upstream 60s"]),
+        // A device has no module id: undefined is not unequal.
+        ("leaf", &unsaid, &["2/upstream 7200s"]),
+        ("leaf/m", &unsaid, &["2/upstream 7200s", filter]),
+    ];
+    for (sender, message, expected) in cases {
+        let found = targets(&table, "/messages/", sender, message);
+        assert_eq!(found, *expected, "{sender} {:?}", message.body);
     }
 }
 

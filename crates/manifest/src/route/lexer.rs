@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::RouteError;
+use super::{RouteError, character};
 use crate::fields::shortened;
 
 /// One token.
@@ -33,10 +33,11 @@ impl fmt::Display for Token {
     }
 }
 
-/// The tokens with the byte where each begins; comments and white space are left out.
-pub(super) fn tokens(text: &str) -> Result<Vec<(usize, Token)>, RouteError> {
+/// The tokens from a byte on, with the byte where each begins; comments and white space are left
+/// out. They end at `WHERE`, which is the last: what follows it has words of its own.
+pub(super) fn tokens(text: &str, from: usize) -> Result<Vec<(usize, Token)>, RouteError> {
     let mut tokens = Vec::new();
-    let mut at = 0;
+    let mut at = from;
     while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
         let Some(first) = rest.chars().next() else { break };
         let (length, token) = match first {
@@ -46,10 +47,8 @@ pub(super) fn tokens(text: &str) -> Result<Vec<(usize, Token)>, RouteError> {
                 None => (1, Some(Token::Symbol('/'))),
             },
             '"' | '\'' => {
-                let (length, value) = quoted(rest, first).ok_or_else(|| {
-                    let at = text.get(..at).unwrap_or(text).chars().count() + 1;
-                    RouteError::Unterminated { at }
-                })?;
+                let (length, value) = quoted(rest, first)
+                    .ok_or_else(|| RouteError::Unterminated { at: character(text, at) })?;
                 (length, Some(Token::Text(value)))
             }
             separator if !is_word(separator) => {
@@ -61,6 +60,9 @@ pub(super) fn tokens(text: &str) -> Result<Vec<(usize, Token)>, RouteError> {
             }
         };
         tokens.extend(token.map(|token| (at, token)));
+        if tokens.last().is_some_and(|(_, token)| token.is_keyword("WHERE")) {
+            break;
+        }
         at += length;
     }
     Ok(tokens)

@@ -69,6 +69,7 @@ fn a_route_reads_back_from_its_text() {
         "FROM /messages/* INTO $upstream",
         "FROM /* INTO $upstream",
         "FROM /messages/modules/a INTO BrokeredEndpoint(\"/modules/b/inputs/c\")",
+        "FROM /messages/* WHERE a = 'x' AND $body.b[0] > 3 INTO $upstream",
     ] {
         let parsed = route(text);
         assert_eq!(route(&parsed.to_string()), parsed);
@@ -76,13 +77,53 @@ fn a_route_reads_back_from_its_text() {
 }
 
 #[test]
-fn a_condition_is_refused_by_name() {
-    assert_eq!(
-        refused("FROM /messages/* WHERE $body.temperature > 30 INTO $upstream"),
-        "the condition WHERE $body.temperature > 30 is not supported by this version; remove it"
-    );
-    assert!(refused("FROM /messages/* WHERE TRUE INTO $upstream").contains("WHERE TRUE"));
-    assert!(refused("FROM /messages/* WHERE INTO $upstream").contains("a condition after WHERE"));
+fn conditions_are_parsed_and_kept() {
+    let with = route("FROM /messages/* WHERE $body.temperature > 30 INTO $upstream");
+    assert_eq!(with.condition().map(Condition::text), Some("$body.temperature > 30"));
+    assert_eq!(with.sink(), &Sink::Upstream);
+    let text = "FROM /messages/* WHERE a='INTO'||'x' OR \"b\" = 'WHERE' into BrokeredEndpoint('/modules/m/inputs/i')";
+    assert_eq!(route(text).condition().unwrap().text(), "a='INTO'||'x' OR \"b\" = 'WHERE'");
+    let commented = route("FROM /a /* WHERE */ WHERE /* INTO */ a = 'x' INTO $upstream");
+    assert_eq!(commented.condition().unwrap().text(), "/* INTO */ a = 'x'");
+    assert_eq!(route("FROM /messages/* WHERE true INTO $upstream").condition(), None);
+    assert_ne!(with, route("FROM /messages/* INTO $upstream"));
+}
+
+/// er §9, T-ROUTE-TYPE, and §10, 14: types are checked before anything is reported.
+#[test]
+fn a_wrong_condition_is_refused_at_its_place() {
+    for (text, says) in [
+        (
+            "FROM /messages/* WHERE temperature > 30 INTO $upstream",
+            "the condition is wrong at character 24: > compares a text with a number; \
+             write as_number(temperature)",
+        ),
+        (
+            "FROM /ä/* WHERE TRUE INTO $upstream",
+            "the condition is wrong at character 17: this is a text, and a condition is true or \
+             false; write true in lower case",
+        ),
+        (
+            "FROM /messages/* WHERE INTO $upstream",
+            "the condition is wrong at character 24: there is no condition; write one, such as \
+             level = 'high', or true for all messages",
+        ),
+        (
+            "FROM /messages/* WHERE a = 'x INTO $upstream",
+            "the condition is wrong at character 28: the text that begins here has no closing \
+             quote",
+        ),
+        (
+            "FROM /messages/* WHERE foo(1) INTO $upstream",
+            "the condition is wrong at character 24: foo is not a function",
+        ),
+        ("FROM /a WHERE a = 'x'", "expected INTO at character 22, found the end"),
+        ("FROM /a INTO $upstream WHERE", "expected the end of the route at character 24"),
+        ("FROM /a WHERE a = 'x' INTO nowhere", "nowhere is not a sink"),
+    ] {
+        let error = refused(text);
+        assert!(error.starts_with(says), "{text}: {error}");
+    }
 }
 
 #[test]
@@ -133,12 +174,17 @@ proptest::proptest! {
     }
 }
 
-const WORDS: [&str; 19] = [
+const WORDS: [&str; 24] = [
     "SELECT",
     "FROM",
     "WHERE",
     "INTO",
     "true",
+    "a",
+    "=",
+    "'x'",
+    "||",
+    "is_defined(b)",
     " ",
     " ",
     " ",
