@@ -3,8 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests may")]
 
+mod amqp;
 mod device;
 mod edge;
+mod fake_amqp_hub;
 mod fake_hub;
 mod registry;
 mod rest_server;
