@@ -20,6 +20,8 @@ def test_a_device_goes_on_after_its_hub_was_killed(new_hub, websockets):
         client.send_message("before")
         hub.send_c2d(device.device_id, b"before")
         assert messages.next().data == b"before"
+        # Else it would come again, as it should.
+        until("the hub has its acknowledgement", lambda: not waiting(hub, device))
 
         hub.kill()
         until("the client has noticed", lambda: not client.connected)
@@ -110,3 +112,7 @@ def test_a_token_that_has_expired_is_refused(hub, device):
 
     with mqtt.Wire(hub.address, hub.ca_path) as wire:
         assert wire.connect(device, password=device.token(expires=time.time() - 3600))[0] == 5
+
+
+def waiting(hub, device):
+    return hub.registry().get_device(device.device_id).cloud_to_device_message_count
