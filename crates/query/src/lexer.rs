@@ -92,7 +92,7 @@ fn blank_length(rest: &str) -> usize {
     {
         return end + 4;
     }
-    rest.len() - rest.trim_start_matches([' ', '\t', '\r', '\n']).len()
+    rest.len() - rest.trim_start_matches(BLANKS).len()
 }
 
 /// The token at the start, and its length.
@@ -238,6 +238,8 @@ const SYMBOLS: [(&str, Token); 19] = [
     ("}", Token::BraceClose),
     (",", Token::Comma),
 ];
+/// White space; other such characters are part of names (er §5.2).
+pub(crate) const BLANKS: [char; 4] = [' ', '\t', '\r', '\n'];
 /// What ends a name, with white space (er §5.2).
 const SEPARATORS: &str = "()<>@,;:\\\"/?={} \t\r\n";
 /// Characters of a wrong escape that an error repeats: as many as `\u0041` has.

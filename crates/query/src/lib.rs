@@ -97,7 +97,7 @@ impl Condition {
         let (tokens, end) = lexer::tokens(text, keyword)?;
         let syntax = parser::parse(&tokens, end)?;
         let program = check::condition(text, &syntax, rules)?;
-        let written = text.get(..end).unwrap_or(text).trim();
+        let written = text.get(..end).unwrap_or(text).trim_matches(lexer::BLANKS);
         Ok((Self { text: written.into(), rules, program: Arc::new(program) }, end))
     }
 
