@@ -15,6 +15,7 @@ mod cloud_to_device;
 mod connection;
 mod core;
 mod devices;
+mod events;
 mod fault;
 mod io;
 mod links;
@@ -26,6 +27,7 @@ mod ports;
 mod replies;
 mod requests;
 mod sasl;
+pub mod service;
 mod telemetry;
 #[cfg(test)]
 mod tests;

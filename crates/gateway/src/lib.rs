@@ -21,3 +21,4 @@ pub mod listener;
 pub mod mqtt;
 pub mod peer;
 pub mod session;
+pub mod site;

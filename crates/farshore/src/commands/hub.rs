@@ -28,6 +28,9 @@ pub(crate) struct Arguments {
     /// Print the service connection string (policy iothubowner) of this hub and stop; it is a secret
     #[arg(long)]
     print_login: bool,
+    /// Print the connection string for Event Hubs clients (policy service) of this hub and stop; it is a secret
+    #[arg(long, conflicts_with = "print_login")]
+    print_events_login: bool,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
@@ -39,6 +42,11 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         .map_err(|error| Failure::new(USAGE, Failure::from(error).message().unwrap_or_default()))?;
     if arguments.check {
         println!("the settings are good");
+        return Ok(());
+    }
+    if arguments.print_events_login {
+        let login = crate::compose::hub::events_login(&settings)?;
+        println!("{login}");
         return Ok(());
     }
     if arguments.print_login {

@@ -3,6 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use gateway::amqp::service::ServiceNodes;
+use gateway::site::Site;
 use gateway::{amqp, http, listener, mqtt};
 use host::clock::Clock;
 use host::metrics::Metrics;
@@ -11,6 +13,8 @@ use host::signals::Shutdown;
 use host::tls::{ServerTls, TlsError};
 use hub::Hub;
 use iot_proto::connection_string::{ServiceConnectionString, SharedKey};
+use iot_proto::event_hubs::connection_string::EventsConnectionString;
+use iot_proto::event_hubs::redirect::AMQPS_PORT;
 use store::policies::Policy;
 use store::{StoreError, Stores, embedded};
 use tokio::task::JoinSet;
@@ -126,6 +130,12 @@ impl RunningHub {
         Ok(Hub::new(stores, hub_settings, clock.clone()))
     }
 
+    /// Who answers under which name.
+    fn site(&self) -> Arc<Site> {
+        let HubSettings { host_names, events, .. } = &self.settings;
+        Arc::new(Site::new(host_names.clone(), events.host_names.clone(), self.amqp_port))
+    }
+
     fn serve(&mut self, sockets: Sockets, counters: &embedded::Counters, clock: &Clock) {
         let backend = Arc::new(self.hub.clone());
         let mqtt_head = Arc::new(mqtt::Head::new(
@@ -135,7 +145,7 @@ impl RunningHub {
         ));
         let amqp_head = Arc::new(amqp::Head::new(
             Arc::clone(&backend),
-            Arc::new(amqp::nodes::DevicesOnly),
+            Arc::new(ServiceNodes::new(Arc::clone(&backend), self.site(), clock.clone())),
             clock.clone(),
             amqp::Settings::default(),
         ));
@@ -256,13 +266,36 @@ impl RunningHub {
 
 /// The service connection string of a hub that runs or not.
 pub(crate) fn login(settings: &HubSettings) -> Result<ServiceConnectionString, HubError> {
+    owner(&policies(settings)?, &settings.host_names[0], settings.listen.https_port)
+}
+
+/// What Event Hubs clients connect with, at a hub that runs or not: the policy that may read and
+/// send, and nothing else.
+pub(crate) fn events_login(settings: &HubSettings) -> Result<EventsConnectionString, HubError> {
+    let policies = policies(settings)?;
+    let policy = policies.iter().find(|policy| policy.name == READER);
+    let policy = policy.or_else(|| policies.iter().find(|policy| policy.name == OWNER));
+    let policy = policy.ok_or(HubError::NoOwner)?;
+    let site = Site::new(settings.host_names.clone(), settings.events.host_names.clone(), 0);
+    let host_name = match settings.listen.amqp_port {
+        AMQPS_PORT => site.event_name().to_owned(),
+        port => format!("{}:{port}", site.event_name()),
+    };
+    Ok(EventsConnectionString {
+        host_name,
+        policy: policy.name.clone(),
+        key: SharedKey::new(policy.keys.primary.clone()),
+        entity: Some(site.entity().to_owned()),
+    })
+}
+
+fn policies(settings: &HubSettings) -> Result<Vec<Policy>, HubError> {
     let dir = &settings.data_dir;
     if !host::fs::exists(&dir.join("store/hub.db")).unwrap_or(false) {
         return Err(HubError::NoHub { path: dir.display().to_string() });
     }
     let master = certificates::master_key(dir)?;
-    let policies = embedded::read_policies(&dir.join("store"), master)?;
-    owner(&policies, &settings.host_names[0], settings.listen.https_port)
+    Ok(embedded::read_policies(&dir.join("store"), master)?)
 }
 
 fn owner(
@@ -281,6 +314,8 @@ fn owner(
 
 /// The policy that may do everything.
 const OWNER: &str = "iothubowner";
+/// The policy of back ends: ServiceConnect.
+const READER: &str = "service";
 /// What a host name without a port means.
 const HTTPS_PORT: u16 = 443;
 
@@ -387,7 +422,7 @@ fn server_pem(
     clock: &Clock,
 ) -> Result<(String, String, Option<String>), HubError> {
     if settings.tls.certificate.as_os_str().is_empty() {
-        let own = certificates::own(&settings.data_dir, &settings.host_names, clock)?;
+        let own = certificates::own(&settings.data_dir, &settings.all_names(), clock)?;
         let Certificates { ca_pem, server_chain_pem, server_key_pem } = own;
         return Ok((server_chain_pem, server_key_pem, Some(ca_pem)));
     }

@@ -47,6 +47,7 @@ pub(crate) struct Tls {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Events {
+    pub(crate) host_names: Vec<String>,
     pub(crate) partitions: u32,
     pub(crate) retention_bytes: u64,
     pub(crate) retention_hours: u64,
@@ -70,6 +71,9 @@ impl HubSettings {
                 "give at least one host name or IP address, without a port",
             );
         }
+        if self.events.host_names.iter().any(|name| !is_host_name(name)) {
+            return wrong("events.host_names", "give host names or IP addresses, without a port");
+        }
         if self.listen.addresses.is_empty() {
             return wrong(
                 "listen.addresses",
@@ -88,6 +92,17 @@ impl HubSettings {
         self.mqtt_unencrypted()?;
         self.amqp_unencrypted()?;
         Ok(self)
+    }
+
+    /// Every name under which something answers, each once: what the certificate has to name.
+    pub(crate) fn all_names(&self) -> Vec<String> {
+        let mut names = self.host_names.clone();
+        for name in &self.events.host_names {
+            if !names.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+                names.push(name.clone());
+            }
+        }
+        names
     }
 
     pub(crate) fn operations(&self) -> Result<Option<SocketAddr>, SettingsError> {
@@ -177,7 +192,8 @@ impl Default for Tls {
 
 impl Default for Events {
     fn default() -> Self {
-        Self { partitions: 4, retention_bytes: 8 << 30, retention_hours: 7 * 24 }
+        let (partitions, retention_bytes, retention_hours) = (4, 8 << 30, 7 * 24);
+        Self { host_names: Vec::new(), partitions, retention_bytes, retention_hours }
     }
 }
 
@@ -210,7 +226,7 @@ mod tests {
         assert!(read.checked().is_ok());
         let mut in_template = Vec::new();
         keys("", &toml::Value::Table(TEMPLATE.parse().unwrap()), &mut in_template);
-        assert_eq!(in_template.len(), 21, "a key is missing in hub.toml or here: {in_template:?}");
+        assert_eq!(in_template.len(), 22, "a key is missing in hub.toml or here: {in_template:?}");
     }
 
     #[test]
@@ -222,6 +238,7 @@ mod tests {
             ("host_names = ['a:1']", "without a port"),
             ("[listen]\noperations = 'x'", "listen.operations"),
             ("[events]\npartitions = 1", "2 to 32"),
+            ("[events]\nhost_names = ['a:1']", "events.host_names"),
             ("[tls]\ncertificate = 'x'", "both"),
             ("[cloud_to_device]\ndefault_ttl = 'P3D'", "P2D"),
             ("[log]\nformat = 'xml'", "logfmt"),

@@ -37,6 +37,17 @@ pub enum PortEvent {
     },
 }
 
+/// What a port's node can go on with.
+#[derive(Debug)]
+pub enum PortTurn {
+    /// Something happened to the link.
+    Event(PortEvent),
+    /// A message may be sent.
+    Ready,
+    /// The link is detached, or its connection is gone.
+    Gone,
+}
+
 /// A message that the client sent, to be settled by [`Port::settle`].
 #[derive(Debug)]
 pub struct Received {
@@ -144,6 +155,23 @@ impl Port {
                     Poll::Pending
                 }
                 room => Poll::Ready(Ok(room)),
+            }
+        })
+        .await
+    }
+
+    /// Waits for whatever comes first: something that happened, or room for a message.
+    pub async fn next_or_ready(&mut self) -> PortTurn {
+        poll_fn(|cx| {
+            let mut shared = self.shared.lock();
+            match shared.events.pop_front() {
+                Some(event) => Poll::Ready(PortTurn::Event(event)),
+                None if shared.gone => Poll::Ready(PortTurn::Gone),
+                None if shared.room() > 0 => Poll::Ready(PortTurn::Ready),
+                None => {
+                    shared.waker = Some(cx.waker().clone());
+                    Poll::Pending
+                }
             }
         })
         .await
