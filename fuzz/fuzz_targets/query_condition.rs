@@ -21,6 +21,7 @@ fuzz_target!(|data: &[u8]| {
         auth_method: "",
         enqueued: jiff::Timestamp::UNIX_EPOCH,
         interface: None,
+        message_type: None,
         twin: None,
     };
     for rules in [Rules::Edge, Rules::Hub] {

@@ -5,6 +5,7 @@
 //! wins. Two routes of one priority: the one whose name comes first.
 
 pub(crate) mod config;
+pub(crate) mod twin_changes;
 
 #[cfg(test)]
 mod tests;
@@ -99,6 +100,11 @@ impl Table {
         targets
     }
 
+    /// Whether some route takes messages of this source, whatever they are.
+    pub(crate) fn wants(&self, source: &str) -> bool {
+        self.routes.iter().any(|route| route.route.matches(source))
+    }
+
     /// Every queue that a message may get into.
     pub(crate) fn queues(&self) -> BTreeSet<Queue> {
         let queue = |route: &RouteConfig| Queue {
@@ -124,6 +130,7 @@ pub(crate) struct Routed<'m> {
     sender: &'m Sender<'m>,
     enqueued: jiff::Timestamp,
     source: String,
+    message_type: Option<&'static str>,
 }
 
 /// Who sent messages, and how that was proved.
@@ -145,7 +152,18 @@ impl<'m> Routed<'m> {
     ) -> Self {
         let output = message.system(SystemProperty::OutputName);
         let source = source_of(sender.identity, sender.edge, output);
-        Self { message, sender, enqueued, source }
+        Self { message, sender, enqueued, source, message_type: None }
+    }
+
+    /// A change of a client's reported properties; the client counts as who sent it.
+    fn twin_change(
+        message: &'m Message,
+        sender: &'m Sender<'m>,
+        enqueued: jiff::Timestamp,
+    ) -> Self {
+        let source = source::TWIN_CHANGES.to_owned();
+        let message_type = Some(twin_changes::MESSAGE_TYPE);
+        Self { message, sender, enqueued, source, message_type }
     }
 
     fn subject(&self) -> MessageSubject<'m> {
@@ -157,6 +175,7 @@ impl<'m> Routed<'m> {
             auth_method: auth_text(identity, method),
             enqueued: self.enqueued,
             interface: Some(if is_internal { "internal" } else { "downstream" }),
+            message_type: self.message_type,
             twin: None,
         };
         MessageSubject::new(self.message, arrival, Rules::Edge)

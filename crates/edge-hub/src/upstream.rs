@@ -152,13 +152,19 @@ impl Upstream {
 
     /// Makes lines that do not stand anew, and those of connected clients that have none.
     fn renew(&self, core: &Arc<Core>) {
-        let down: Vec<IdentityId> = {
+        let (up, down): (Vec<_>, Vec<_>) = {
             let lines = self.lines.lock();
-            let down = |entry: &Entry| *entry.state.borrow() != ConnectionState::Connected;
-            lines.iter().filter(|(_, entry)| down(entry)).map(|(id, _)| id.clone()).collect()
+            let stands = |entry: &Entry| *entry.state.borrow() == ConnectionState::Connected;
+            let all = lines.iter().map(|(id, entry)| (id.clone(), stands(entry)));
+            all.partition(|(_, stands)| *stands)
         };
-        for id in down {
+        for (id, _) in down {
             self.close(&id);
+        }
+        // A line that came back before the own one may have been taken for one that is away.
+        for (id, _) in up {
+            let core = Arc::clone(core);
+            tokio::spawn(async move { core.twins.catch_up(&core, &id).await });
         }
         for id in core.sessions.ids() {
             self.local_opened(core, &id);
@@ -207,6 +213,10 @@ impl Upstream {
     }
 
     fn standing(&self, id: &IdentityId) -> Option<LineHandle> {
+        if id.device == self.site.edge && id.module.as_ref().is_some_and(ModuleId::is_edge_hub) {
+            let state = self.own.state().borrow().clone();
+            return Some(LineHandle { client: self.own.clone(), number: OWN_LINE, state });
+        }
         let mut lines = self.lines.lock();
         let entry = lines.get_mut(id)?;
         entry.used = self.site.clock.now();
@@ -375,6 +385,8 @@ fn kinds(id: &IdentityId, subscriptions: &Subscriptions) -> Vec<Subscription> {
 /// For tasks that must not keep everything alive.
 pub(crate) type WeakCore = Weak<Core>;
 
+/// The number of `$edgeHub`'s own line, which is always there; the others' begin at 1.
+const OWN_LINE: u64 = 0;
 /// How the edge hub names itself upstream.
 const PRODUCT: &str = concat!("FarshoreEdgeHub/", env!("CARGO_PKG_VERSION"));
 /// A pump keeps what it sends; these only have to cover what is in flight.

@@ -4,7 +4,7 @@
 
 mod support;
 
-use client::device::{ClientEvent, Subscription};
+use client::device::{ClientEvent, Delivery, Subscription};
 use client::{DeviceClient, Events};
 use model::message::{Message, SystemProperty};
 use serde_json::json;
@@ -106,12 +106,67 @@ async fn a_wrong_condition_is_named_and_the_old_routes_stay() {
     edge.stop().await;
 }
 
+/// er §5.2, Sources: the edge hub sends them; whose twin it is stands in the properties.
+#[tokio::test]
+async fn changes_of_reported_properties_are_messages() {
+    let machine = Machine::new(
+        &["edge1/a", "edge1/b", "leaf"],
+        json!({
+            "up": "FROM /twinChangeNotifications WHERE $body.limit > 3 AND \
+                   $messageType = 'twinChangeNotification' INTO $upstream",
+            "b": "FROM /* WHERE $messageSchema = 'twinChangeNotification' AND \
+                  $connectionModuleId = 'a' INTO BrokeredEndpoint('/modules/b/inputs/changes')",
+        }),
+    )
+    .await;
+    let edge = machine.start().await;
+    let (a, _a_events) = machine.join(&edge, "edge1/a", &[]).await;
+    let (leaf, _leaf_events) = machine.join(&edge, "leaf", &[]).await;
+    let (_b, mut inputs) = machine.join(&edge, "edge1/b", &[Subscription::ModuleInputs]).await;
+    for (client, limit) in [(&a, 3), (&a, 5), (&leaf, 2), (&leaf, 7)] {
+        let patch = json!({ "limit": limit });
+        within("a report", client.report(patch.as_object().unwrap())).await.unwrap();
+    }
+    let id = "edge1/$edgeHub";
+    assert_eq!(
+        machine.hub.until_received(id, r#"{"limit":7}"#).await,
+        [r#"{"limit":5}"#, r#"{"limit":7}"#]
+    );
+    for limit in [3, 5] {
+        let delivery = next_delivery(&mut inputs).await;
+        let message = &delivery.message;
+        assert_eq!(message.body, format!(r#"{{"limit":{limit}}}"#));
+        for (property, value) in [
+            (SystemProperty::ConnectionDeviceId, "edge1"),
+            (SystemProperty::ConnectionModuleId, "a"),
+            (SystemProperty::MessageSchema, "twinChangeNotification"),
+        ] {
+            assert_eq!(message.system(property), Some(value));
+        }
+        delivery.complete();
+    }
+    // Offline they wait like all others.
+    machine.hub.stop().await;
+    let patch = json!({ "limit": 9 });
+    within("a report", a.report(patch.as_object().unwrap())).await.unwrap();
+    machine.hub.start().await;
+    machine.hub.until_received(id, r#"{"limit":9}"#).await;
+    edge.stop().await;
+}
+
 async fn send(client: &DeviceClient, message: Message) {
     let handle = client.send(message).await.unwrap();
     within("an acknowledgement", handle).await.unwrap();
 }
 
 async fn next_input(events: &mut Events) -> String {
+    let delivery = next_delivery(events).await;
+    let body = String::from_utf8_lossy(&delivery.message.body).into_owned();
+    delivery.complete();
+    body
+}
+
+async fn next_delivery(events: &mut Events) -> Delivery {
     let next = async {
         loop {
             match events.next().await.unwrap() {
@@ -121,8 +176,5 @@ async fn next_input(events: &mut Events) -> String {
             }
         }
     };
-    let delivery = within("an input message", next).await;
-    let body = String::from_utf8_lossy(&delivery.message.body).into_owned();
-    delivery.complete();
-    body
+    within("an input message", next).await
 }

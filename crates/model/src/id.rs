@@ -100,6 +100,11 @@ impl ModuleId {
         Self(EDGE_HUB.into())
     }
 
+    /// Whether this is `$edgeHub`.
+    pub fn is_edge_hub(&self) -> bool {
+        self.as_str() == EDGE_HUB
+    }
+
     /// Whether this is one of the two modules that come and go with an edge device.
     pub fn is_system(&self) -> bool {
         matches!(self.as_str(), EDGE_AGENT | EDGE_HUB)

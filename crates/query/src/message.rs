@@ -31,6 +31,8 @@ pub struct Arrival<'m> {
     pub enqueued: Timestamp,
     /// Where it came from, at an edge hub: `internal` or `downstream`.
     pub interface: Option<&'m str>,
+    /// What kind of message it is, if it is not telemetry.
+    pub message_type: Option<&'m str>,
     /// The twin of the sender, where conditions may ask for it.
     pub twin: Option<&'m Value>,
 }
@@ -78,6 +80,7 @@ impl Subject for MessageSubject<'_> {
             "connectiondevicegenerationid" => self.arrival.generation.map(Cow::Borrowed),
             "connectionauthmethod" => Some(Cow::Borrowed(self.arrival.auth_method)),
             "enqueuedtime" => Some(Cow::Owned(format!("{:.7}", self.arrival.enqueued))),
+            "messagetype" => self.arrival.message_type.map(Cow::Borrowed),
             "edgehuborigininterface" => self.arrival.interface.map(Cow::Borrowed),
             "iothub-message-source" if self.rules == Rules::Hub => Some("Telemetry".into()),
             other => {

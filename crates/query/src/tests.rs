@@ -30,6 +30,7 @@ pub(super) fn arrival(sender: &IdentityId) -> Arrival<'_> {
         auth_method: r#"{"scope":"module","type":"sas"}"#,
         enqueued: "2026-11-25T05:00:00.25Z".parse().unwrap(),
         interface: Some("internal"),
+        message_type: None,
         twin: None,
     }
 }

@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use crate::core::Core;
 use crate::forward::record;
-use crate::routing::{Routed, Sender, source_of};
+use crate::routing::{Routed, Sender, source_of, twin_changes};
 
 /// A connection of one identity.
 pub(crate) struct Link {
@@ -226,7 +226,12 @@ impl DeviceLink for Link {
     }
 
     async fn report(&self, patch: Object, expected: Option<u64>) -> Result<Option<u64>, Fault> {
-        self.core.twins.report(&self.core, self.id(), patch, expected).await
+        let notice = twin_changes::notice(&self.core, self.id(), &patch);
+        let version = self.core.twins.report(&self.core, self.id(), patch, expected).await?;
+        if let Some(notice) = notice {
+            twin_changes::store(&self.core, &self.sender(), &notice).await;
+        }
+        Ok(version)
     }
 
     async fn subscribed(&self, subscriptions: Subscriptions) -> Result<(), Fault> {

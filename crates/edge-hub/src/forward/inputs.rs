@@ -192,12 +192,16 @@ impl Pump {
     }
 }
 
-/// The message as the module gets it: with its sender, without the output's name (er §5.10).
+/// The message as the module gets it: with its sender, without the output's name (er §5.10). What
+/// `$edgeHub` itself sends says already on whose behalf (er §5.2, twin changes).
 fn input_message(record: &Record) -> Message {
     let mut message = record.message.clone();
     let hidden = [SystemProperty::OutputName, SystemProperty::InterfaceId];
     message.system.retain(|(property, _)| !hidden.contains(property));
     let sender = &record.sender;
+    if sender.module.as_ref().is_some_and(ModuleId::is_edge_hub) {
+        return message;
+    }
     let mut system = vec![(SystemProperty::ConnectionDeviceId, sender.device.to_string())];
     if let Some(module) = &sender.module {
         system.push((SystemProperty::ConnectionModuleId, module.to_string()));
