@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import tempfile
+import uuid
 from pathlib import Path
 
 from msrest.exceptions import HttpOperationError
@@ -14,12 +15,16 @@ from harness.wait import TooLate, until
 
 
 class Edge:
-    """One edge device. Its modules are processes, unless `network` names a container network."""
+    """One edge device. Its modules are processes, unless `network` names a container network. It has a
+    key, or a certificate of its own making (`thumbprint`)."""
 
-    def __init__(self, hub, network=None, config=""):
+    def __init__(self, hub, network=None, config="", credential="key"):
         self.hub = hub
         self.network = network
-        self.device = hub.new_device("edge", iot_edge=True)
+        if credential == "key":
+            self.device = hub.new_device("edge", iot_edge=True)
+        else:
+            self.device = hub.new_self_signed(f"edge-{uuid.uuid4().hex[:8]}", iot_edge=True)
         self.device_id = self.device.device_id
         self.address = addresses.free("127.0.11")
         # Short: the paths of sockets below it are bounded (108 bytes).
@@ -35,8 +40,7 @@ class Edge:
             f'hostname = "{self.host_name}"\n'
             "allow_elevated_docker_permissions = false\n"
             "[provisioning]\n"
-            'source = "manual"\n'
-            f'connection_string = "{self.device.connection_string()}"\n'
+            f"{self._provisioning()}"
             f"{engine if network else ''}"
             f"{config}"
         )
@@ -51,6 +55,21 @@ class Edge:
         self.service = Service(arguments, self.dir / "edge.log")
         self.iotedge_path = self.dir / "iotedge"
         self.iotedge_path.symlink_to(binary())
+
+    def _provisioning(self):
+        if self.device.key:
+            return f'source = "manual"\nconnection_string = "{self.device.connection_string()}"\n'
+        certificate = self.device.certificate
+        certificate.key_path.chmod(0o600)
+        return (
+            'source = "manual"\n'
+            f'iothub_hostname = "{self.hub.address}"\n'
+            f'device_id = "{self.device_id}"\n'
+            "[provisioning.authentication]\n"
+            'method = "x509"\n'
+            f'identity_cert = "file://{certificate.path}"\n'
+            f'identity_pk = "file://{certificate.key_path}"\n'
+        )
 
     # Its life
 
