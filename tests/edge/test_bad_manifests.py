@@ -116,8 +116,8 @@ def test_a_bad_route_is_reported_and_the_old_ones_stay(hub, edge, routes, says):
     wait_for_status(edge, 200, edge.hub_twin)
 
 
-@pytest.mark.parametrize("protocol", ["Amqp", "AmqpWs"])
-def test_amqp_upstream_is_refused_and_reported(hub, edge, protocol):
+@pytest.mark.parametrize("protocol", ["Mqtt5", "Http"])
+def test_an_unknown_upstream_protocol_is_refused_and_reported(hub, edge, protocol):
     """Asked for by name, it is never replaced by something else in silence."""
     content = manifest.deployment({SENSOR: manifest.sensor()}, edge_hub_env={"UpstreamProtocol": protocol})
     answer = apply(hub, edge, content)
@@ -132,13 +132,13 @@ def test_amqp_upstream_is_refused_and_reported(hub, edge, protocol):
     edge.deploy(manifest.deployment({SENSOR: manifest.sensor()}))
 
 
-def test_amqp_upstream_in_the_devices_own_settings_is_refused(hub, edge, tmp_path):
+def test_an_unknown_upstream_protocol_in_the_devices_own_settings_is_refused(hub, edge, tmp_path):
     path = tmp_path / "config.toml"
-    path.write_text(edge.config.read_text() + '[agent.env]\nUpstreamProtocol = "Amqp"\n')
+    path.write_text(edge.config.read_text() + '[agent.env]\nUpstreamProtocol = "Http"\n')
     path.chmod(0o600)
     result = farshore("edge", "--config", path, "--check")
     assert result.returncode not in (0, 101)
-    assert "UpstreamProtocol" in result.stderr and "Mqtt" in result.stderr, result.stderr + result.stdout
+    assert "UpstreamProtocol" in result.stderr and "AmqpWs" in result.stderr, result.stderr + result.stdout
 
 
 def test_a_bad_config_is_named_with_its_line(edge, tmp_path):
