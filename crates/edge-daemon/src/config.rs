@@ -159,7 +159,10 @@ pub struct EngineConfig {
 impl Config {
     /// Reads a file. One that holds the device's key must be its owner's only.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = host::fs::read_to_string(path).map_err(ConfigError::Read)?;
+        let text = host::fs::read_to_string(path).map_err(|error| match error.is_not_found() {
+            true => ConfigError::Missing(path.to_owned()),
+            false => ConfigError::Read(error),
+        })?;
         let config = Self::parse(&text, path)?;
         let mode = host::fs::facts(path).map_err(ConfigError::Read)?.mode;
         if matches!(config.provisioning.credential, DeviceCredential::Key(_)) && mode & OTHERS != 0

@@ -9,6 +9,12 @@ use host::fs::FsError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
+    /// There is none.
+    #[error(
+        "there is no configuration at {}: write one with [provisioning], readable by its owner only, or name another file with --config",
+        .0.display()
+    )]
+    Missing(PathBuf),
     /// It cannot be read.
     #[error("cannot read the configuration")]
     Read(#[source] FsError),

@@ -622,3 +622,9 @@ fn a_file_with_a_key_must_be_its_owners_only() {
     Config::read(&path).unwrap();
     assert!(matches!(Config::read(&dir.path().join("none")), Err(ConfigError::Read(_))));
 }
+
+#[test]
+fn a_missing_file_names_the_next_step() {
+    let error = Config::read(Path::new("/nowhere/config.toml")).unwrap_err().to_string();
+    assert!(error.contains("/nowhere/config.toml") && error.contains("--config"), "{error}");
+}
