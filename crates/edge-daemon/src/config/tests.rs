@@ -620,7 +620,7 @@ fn a_file_with_a_key_must_be_its_owners_only() {
         0o644,
     );
     Config::read(&path).unwrap();
-    assert!(matches!(Config::read(&dir.path().join("none")), Err(ConfigError::Read(_))));
+    assert!(matches!(Config::read(&dir.path().join("none")), Err(ConfigError::Missing(_))));
 }
 
 #[test]
