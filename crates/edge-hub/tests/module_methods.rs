@@ -29,15 +29,14 @@ async fn call(
     let dial = Dial::new(GATEWAY, running.ports.https).at(Some("127.0.0.1".into()));
     let resource = identity_resource(HUB, &signer.parse().unwrap());
     let signer = KeySigner::from_base64(&hub::key(signer)).unwrap();
-    let token =
-        token(&resource, &signer, Duration::from_secs(60), &machine.clock).await.unwrap();
+    let token = token(&resource, &signer, Duration::from_secs(60), &machine.clock).await.unwrap();
     let path = format!("/twins/{target}/methods?api-version=2019-10-01");
     let mut request = Request::post(path).json(body.to_string().into_bytes());
     request = request.header("authorization", token);
     if let Some(caller) = caller {
         request = request.header("x-ms-edge-moduleId", caller.to_owned());
     }
-    let response = within("the answer", dial.https(tls).send(request)).await.unwrap();
+    let response = within("the answer", Box::pin(dial.https(tls).send(request))).await.unwrap();
     let Response { status, body, .. } = response;
     (status.as_u16(), serde_json::from_slice(&body).unwrap())
 }

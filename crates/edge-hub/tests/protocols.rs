@@ -5,7 +5,9 @@
 
 mod support;
 
-use client::device::{ClientEvent, Delivery as ClientDelivery, MethodCall, Subscription, Transport};
+use client::device::{
+    ClientEvent, Delivery as ClientDelivery, MethodCall, Subscription, Transport,
+};
 use client::{DeviceClient, Events};
 use gateway::backend::Settlement;
 use gateway::session::{Delivery, Downlink};
@@ -39,11 +41,11 @@ async fn join(
 async fn next<T>(
     what: &str,
     events: &mut Events,
-    pick: impl Fn(ClientEvent) -> Result<T, ClientEvent>,
+    pick: impl Fn(ClientEvent) -> Result<T, Box<ClientEvent>>,
 ) -> T {
     let next = async {
         loop {
-            match pick(events.next().await.unwrap()) {
+            match pick(events.next().await.unwrap()).map_err(|other| *other) {
                 Ok(found) => return found,
                 Err(ClientEvent::Connected { .. } | ClientEvent::Disconnected { .. }) => {}
                 Err(other) => panic!("unexpected {other:?}"),
@@ -56,7 +58,7 @@ async fn next<T>(
 async fn next_method(events: &mut Events) -> MethodCall {
     next("a method", events, |event| match event {
         ClientEvent::Method(call) => Ok(call),
-        other => Err(other),
+        other => Err(Box::new(other)),
     })
     .await
 }
@@ -64,7 +66,7 @@ async fn next_method(events: &mut Events) -> MethodCall {
 async fn next_message(events: &mut Events) -> ClientDelivery {
     next("a cloud-to-device message", events, |event| match event {
         ClientEvent::CloudToDevice(delivery) => Ok(delivery),
-        other => Err(other),
+        other => Err(Box::new(other)),
     })
     .await
 }
@@ -72,7 +74,7 @@ async fn next_message(events: &mut Events) -> ClientDelivery {
 async fn next_input(events: &mut Events) -> ClientDelivery {
     next("an input message", events, |event| match event {
         ClientEvent::Input { input, delivery } if input == "in" => Ok(delivery),
-        other => Err(other),
+        other => Err(Box::new(other)),
     })
     .await
 }
@@ -144,7 +146,7 @@ async fn everything_passes(upstream: Transport, local: Transport) {
     machine.hub.set_desired("edge1/a", json!({ "interval": 5 }));
     let (patch, _) = next("desired properties", &mut events, |event| match event {
         ClientEvent::Desired { patch, version } => Ok((patch, version)),
-        other => Err(other),
+        other => Err(Box::new(other)),
     })
     .await;
     assert_eq!(patch.get("interval"), Some(&json!(5)));

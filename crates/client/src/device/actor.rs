@@ -77,7 +77,7 @@ struct Closed;
 enum End {
     Closed,
     Renewal,
-    Lost(ConnectError),
+    Lost(Box<ConnectError>),
 }
 
 /// What a connection had to wait for.
@@ -234,7 +234,7 @@ impl Actor {
                 Ok(Some(end)) => return end,
                 Err(source) => {
                     let dial = self.ends.options.dial.clone();
-                    return End::Lost(ConnectError::Broken { dial, source });
+                    return End::Lost(Box::new(ConnectError::Broken { dial, source }));
                 }
             }
         }
@@ -274,7 +274,7 @@ impl Actor {
             }
             Happened::Moved(Moved::Ended) => {
                 let dial = self.ends.options.dial.clone();
-                return Ok(Some(End::Lost(ConnectError::Closed { dial })));
+                return Ok(Some(End::Lost(Box::new(ConnectError::Closed { dial }))));
             }
             Happened::Moved(_) | Happened::Nothing => {}
             Happened::Timeout => session.handle_timeout(),
@@ -297,7 +297,7 @@ impl Actor {
                 Event::Tell(event) => drop(self.ends.events.try_send(event)),
                 Event::Granted(kinds) => self.granted.extend(kinds),
                 Event::Renewal => return Err(End::Renewal),
-                Event::Lost(error) => return Err(End::Lost(error)),
+                Event::Lost(error) => return Err(End::Lost(Box::new(error))),
             }
         }
     }

@@ -12,6 +12,7 @@
 mod cbs;
 mod links;
 mod open;
+mod received;
 mod session;
 mod twin;
 

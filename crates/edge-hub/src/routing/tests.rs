@@ -24,7 +24,13 @@ fn targets(table: &Table, source: &str, sender: &str, message: &Message) -> Vec<
         edge: &"edge1".parse().unwrap(),
     };
     let enqueued = jiff::Timestamp::UNIX_EPOCH;
-    let routed = Routed { message, sender: &sender, enqueued, source: source.to_owned(), message_type: None };
+    let routed = Routed {
+        message,
+        sender: &sender,
+        enqueued,
+        source: source.to_owned(),
+        message_type: None,
+    };
     let shown = |target: &Target| match target.time_to_live {
         Some(time) => format!("{} {}s", target.queue, time.as_secs()),
         None => format!("{} for ever", target.queue),

@@ -1,5 +1,4 @@
-//! What is under way on one connection: messages without an outcome, tokens, twin requests, and
-//! what the hub sent.
+//! What is under way on one connection: messages without an outcome, tokens, twin requests.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -10,15 +9,15 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use amqp::connection::{
-    BeginError, Cause, Delivery as AmqpDelivery, DeliveryId, Event as MachineEvent, LinkId,
-    Outgoing as AmqpOutgoing, SendError as MachineError, SessionId,
+    BeginError, Cause, DeliveryId, Event as MachineEvent, LinkId, Outgoing as AmqpOutgoing,
+    SendError as MachineError, SessionId,
 };
 use amqp::performative::DeliveryState;
-use amqp::{Connection, Limits, Message, MessageId};
+use amqp::{Connection, MessageId};
 use bytes::Bytes;
 use host::clock::Mono;
 use iot_proto::amqp::address::DeviceNode;
-use iot_proto::amqp::{message, methods};
+use iot_proto::amqp::methods;
 use iot_proto::topic::Subscription;
 use model::method::MethodResponse;
 use uuid::Uuid;
@@ -29,22 +28,22 @@ use super::twin::Twin;
 use super::{Ticket as AmqpTicket, closed, condition};
 use crate::device::actor::TwinRequest;
 use crate::device::error::{ConnectError, Refusal, SendError};
-use crate::device::events::{ClientEvent, Delivery, MethodCall, Outcome};
+use crate::device::events::Outcome;
 use crate::device::link::Link;
-use crate::device::session::{Event, Handles, Moved, Session, Ticket, owned};
+use crate::device::session::{Event, Handles, Moved, Session, Ticket};
 use crate::device::{Options, Outgoing, Packet};
 
 /// One connection that the hub has accepted, with what is under way on it.
 pub(super) struct AmqpSession {
-    link: Link<Connection>,
-    options: Arc<Options>,
+    pub(super) link: Link<Connection>,
+    pub(super) options: Arc<Options>,
     session: SessionId,
     telemetry: LinkId,
-    tokens: Option<Tokens>,
-    cloud_to_device: Option<LinkId>,
-    inputs: Option<LinkId>,
-    methods: Option<Pair>,
-    twin: Option<Twin>,
+    pub(super) tokens: Option<Tokens>,
+    pub(super) cloud_to_device: Option<LinkId>,
+    pub(super) inputs: Option<LinkId>,
+    pub(super) methods: Option<Pair>,
+    pub(super) twin: Option<Twin>,
     /// Links that the hub has not answered yet, with what they are for. It may refuse them and
     /// let the rest stand.
     asked_for: Vec<(LinkId, Subscription)>,
@@ -332,7 +331,7 @@ impl AmqpSession {
         self.lost.get_or_insert(ConnectError::Refused { dial, identity, refusal });
     }
 
-    fn follow(&mut self, step: Step) {
+    pub(super) fn follow(&mut self, step: Step) {
         match step {
             Step::Nothing | Step::Taken => {}
             Step::Refused(refusal) => self.lose(refusal),
@@ -369,73 +368,6 @@ impl AmqpSession {
             }
         }
     }
-
-    /// Reads what the hub sent. What cannot be understood is logged, and rejected so that it does
-    /// not come for ever.
-    fn received(&mut self, delivery: AmqpDelivery, handles: &Handles) -> Option<Event> {
-        let link = delivery.id.link();
-        if let Some(tokens) = &mut self.tokens
-            && tokens.has(link)
-        {
-            let step = tokens.received(&mut self.link.machine, &delivery);
-            self.follow(step);
-            return None;
-        }
-        match self.read(&delivery, handles) {
-            Ok(event) => event,
-            Err(reason) => {
-                tracing::warn!(reason, "cannot understand what the hub sent");
-                self.link.machine.settle(delivery.id, DeliveryState::Rejected(None));
-                None
-            }
-        }
-    }
-
-    fn read(
-        &mut self,
-        delivery: &AmqpDelivery,
-        handles: &Handles,
-    ) -> Result<Option<Event>, String> {
-        let link = delivery.id.link();
-        let message = Message::decode(&delivery.message, &Limits::default());
-        let message = message.map_err(|error| error.to_string())?;
-        let settle = || {
-            let ticket = Ticket::Amqp(AmqpTicket(delivery.id));
-            handles.settle((!delivery.settled).then_some(ticket))
-        };
-        if self.cloud_to_device == Some(link) {
-            let (message, facts) = message::from_hub(message).map_err(|e| e.to_string())?;
-            let delivery = Delivery { message, facts, settle: settle() };
-            return Ok(Some(Event::Tell(ClientEvent::CloudToDevice(delivery))));
-        }
-        if self.inputs == Some(link) {
-            let input = message::input_name(&message).ok_or("the message names no input")?;
-            let (message, facts) = message::from_hub(message).map_err(|e| e.to_string())?;
-            let delivery = Delivery { message, facts, settle: settle() };
-            return Ok(Some(Event::Tell(ClientEvent::Input { input, delivery })));
-        }
-        // The rest is not to be settled by the program.
-        self.link.machine.settle(delivery.id, DeliveryState::Accepted);
-        if self.methods.is_some_and(|links| links.receiver == link) {
-            return method(&message, handles).map(Some);
-        }
-        match &mut self.twin {
-            Some(twin) if twin.has(link) => twin.received(&message),
-            _ => Ok(None),
-        }
-    }
-}
-
-fn method(message: &Message, handles: &Handles) -> Result<Event, String> {
-    let name = methods::name(message).ok_or("the call names no method")?.to_owned();
-    let call = message.properties.correlation_id.as_ref().ok_or("the call has no id")?;
-    let call = match call {
-        MessageId::Uuid(bytes) => Uuid::from_bytes(*bytes).to_string(),
-        id => id.to_string(),
-    };
-    let payload = message.body.to_bytes().ok_or("the body is neither data nor text")?;
-    let reply = handles.reply(call);
-    Ok(Event::Tell(ClientEvent::Method(MethodCall { name, payload: owned(&payload), reply })))
 }
 
 /// Whether another attempt with this message would be refused too (`device-protocol.md` §4.9).

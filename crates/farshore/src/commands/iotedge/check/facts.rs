@@ -117,7 +117,7 @@ pub(super) async fn gather(place: Place, arguments: &Arguments) -> Facts {
     if let Ok(config) = &config {
         (engine, edge_hub) = look_at_engine(&config.engine.uri).await;
         edge_ca_end = look_at_edge_ca(config, &place.homedir);
-        hub = Some(look_at_hub(config, &place, arguments, &clock).await);
+        hub = Some(Box::pin(look_at_hub(config, &place, arguments, &clock)).await);
     }
     Facts {
         now: clock.wall(),
