@@ -105,7 +105,7 @@ impl Pump {
             tokio::select! {
                 biased;
                 Some(lane) = new_lanes.recv() => self.open(lane),
-                Some(sent) = self.in_flight.next() => self.settle(sent),
+                Some(sent) = self.in_flight.next() => self.settle(sent).await,
                 (index, read) = next_batch(&mut self.lanes) => {
                     if self.take(index, read).await.is_err() {
                         return;
@@ -259,13 +259,16 @@ impl Pump {
                 self.lanes[index].window.sent(sequence);
             }
             None | Some(Err(SendError::Closed)) => drop(stuck.insert(sender)),
-            Some(Err(error)) => {
-                let reason = host::logs::chain(&error);
-                tracing::error!(%sender, reason, "message can never be sent; it is kept with the dead letters");
-                let buried = self.core.forward.bury(&self.core, self.body(index, sequence)).await;
-                self.moved(index, &[sequence], buried);
-            }
+            Some(Err(error)) => self.bury(index, sequence, &sender, &error).await,
         }
+    }
+
+    /// A message that no further attempt would bring to the hub.
+    async fn bury(&mut self, index: usize, sequence: u64, sender: &IdentityId, error: &SendError) {
+        let reason = host::logs::chain(error);
+        tracing::error!(%sender, reason, "message can never be sent; it is kept with the dead letters");
+        let buried = self.core.forward.bury(&self.core, self.body(index, sequence)).await;
+        self.moved(index, &[sequence], buried);
     }
 
     /// The message as it lies in another queue: with what is left of its time.
@@ -311,8 +314,8 @@ impl Pump {
         window.finish(sequence);
     }
 
-    /// The hub has a message, or its line is lost.
-    fn settle(&mut self, sent: Sent) {
+    /// The hub has a message, refuses it for good, or its line is lost.
+    async fn settle(&mut self, sent: Sent) {
         let Sent { stream, sequence, attempt, sender, line, result } = sent;
         self.core.upstream.settled(&sender, line);
         let Some(index) = self.lanes.iter().position(|lane| lane.stream == stream) else { return };
@@ -323,8 +326,19 @@ impl Pump {
                 self.trim(index);
                 self.note_acknowledged(sender);
             }
-            Err(_) if self.lanes[index].window.failed(sequence, attempt) => self.recall(&sender),
-            Err(_) => {}
+            Err(SendError::Closed) => {
+                if self.lanes[index].window.failed(sequence, attempt) {
+                    self.recall(&sender);
+                }
+            }
+            Err(error) => {
+                self.bury(index, sequence, &sender, &error).await;
+                // Where there is no room for it, it is tried again.
+                if self.lanes[index].window.failed(sequence, attempt) {
+                    self.recall(&sender);
+                }
+                self.trim(index);
+            }
         }
     }
 
@@ -369,7 +383,7 @@ impl Pump {
         let core = Arc::clone(&self.core);
         let rest = async {
             while let Some(sent) = self.in_flight.next().await {
-                self.settle(sent);
+                self.settle(sent).await;
             }
         };
         let _ = core.clock.timeout(WIND_DOWN_LIMIT, rest).await;
