@@ -40,26 +40,49 @@ pub async fn serve_tls<F, W>(
         let (tls, clock, serve) = (tls.clone(), clock.clone(), Arc::clone(&serve));
         let stop = stop.clone();
         async move {
-            let handshake = tokio::select! {
-                handshake = clock.timeout(HANDSHAKE_DEADLINE, tls.accept(stream)) => handshake,
-                // A stranger is owed nothing.
-                () = stop.wait() => return,
-            };
-            match handshake {
-                Ok(Ok(stream)) => {
-                    let peer = Peer {
-                        address: peer,
-                        certificates: presented_chain(&stream),
-                        server_name: requested_name(&stream),
-                    };
-                    serve(stream, peer).await;
-                }
-                Ok(Err(error)) => handshake_failed(peer, &error),
-                Err(_) => tracing::debug!(%peer, "tls handshake took too long"),
+            // Each stage in a box of its own, so that the task of a connection is as large as the
+            // stage that it is in.
+            if let Some((stream, peer)) =
+                Box::pin(shake_hands(stream, peer, tls, clock, stop)).await
+            {
+                Box::pin(serve(stream, peer)).await;
             }
         }
     })
     .await;
+}
+
+/// The server's side of a TLS handshake; none when it failed or was not worth waiting for.
+async fn shake_hands(
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: ServerTls,
+    clock: Clock,
+    stop: Shutdown,
+) -> Option<(ServerStream<TcpStream>, Peer)> {
+    let handshake = tokio::select! {
+        handshake = clock.timeout(HANDSHAKE_DEADLINE, tls.accept(stream)) => handshake,
+        // A stranger is owed nothing.
+        () = stop.wait() => return None,
+    };
+    match handshake {
+        Ok(Ok(stream)) => {
+            let peer = Peer {
+                address: peer,
+                certificates: presented_chain(&stream),
+                server_name: requested_name(&stream),
+            };
+            Some((stream, peer))
+        }
+        Ok(Err(error)) => {
+            handshake_failed(peer, &error);
+            None
+        }
+        Err(_) => {
+            tracing::debug!(%peer, "tls handshake took too long");
+            None
+        }
+    }
 }
 
 /// Accepts connections without TLS: for loopback and tests, never for a network.

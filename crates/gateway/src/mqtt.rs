@@ -71,6 +71,22 @@ impl<B: DeviceBackend + Identities> Head<B> {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
+        // In a box of its own: the handshake's memory is given back when it is over.
+        if let Some(mut connection) = Box::pin(self.admit(io, peer, shutdown)).await {
+            connection.run().await;
+        }
+    }
+
+    /// From the first byte to an open session; none when the client was turned away.
+    async fn admit<S>(
+        &self,
+        io: S,
+        peer: Peer,
+        shutdown: &Shutdown,
+    ) -> Option<Box<connection::Connection<S, B::Link>>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
         let mut wire = io::Wire::new(io, &self.clock, &self.settings.machine);
         let connect = tokio::select! {
             connect = wire.connect_packet() => connect,
@@ -78,11 +94,8 @@ impl<B: DeviceBackend + Identities> Head<B> {
         };
         let Some(connect) = connect else {
             tracing::debug!(%peer, "connection ended before CONNECT");
-            return;
+            return None;
         };
-        // In boxes of their own: the handshake's memory is given back when it is over.
-        if let Some(connection) = Box::pin(self.let_in(wire, *connect, &peer)).await {
-            Box::pin(connection.run()).await;
-        }
+        self.let_in(wire, *connect, &peer).await
     }
 }

@@ -1,5 +1,6 @@
 //! From the backend to a connected identity: a bounded handle.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -8,7 +9,6 @@ use model::message::Message;
 use model::method::MethodRequest;
 use model::twin::Object;
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
 use uuid::Uuid;
 
 /// What a backend sends to a connected identity.
@@ -73,27 +73,45 @@ pub enum CloseReason {
 }
 
 /// A handle to one connected identity. Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct DeviceSession {
-    queue: mpsc::Sender<Downlink>,
-    close: Arc<CloseCell>,
+    shared: Arc<Shared>,
 }
 
 /// The session's own end of the handle.
 #[derive(Debug)]
 pub struct SessionEnd {
     /// What the backend sends.
-    pub queue: mpsc::Receiver<Downlink>,
-    close: Arc<CloseCell>,
+    pub queue: Downlinks,
+    close: SessionClosed,
+}
+
+/// The receiving end of what a backend sends to a session.
+#[derive(Debug)]
+pub struct Downlinks {
+    shared: Arc<Shared>,
+}
+
+/// What both ends share. Most sessions have nothing on its way down at most times: an empty queue
+/// holds no memory.
+#[derive(Debug)]
+struct Shared {
+    capacity: usize,
+    state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
-struct CloseCell(Mutex<CloseState>);
-
-#[derive(Debug, Default)]
-struct CloseState {
+struct State {
+    queue: VecDeque<Downlink>,
+    /// Handles that could still send.
+    senders: usize,
+    /// The receiving end is gone.
+    is_deaf: bool,
+    /// Waits for something in the queue.
+    receiver: Option<Waker>,
     reason: Option<CloseReason>,
-    waker: Option<Waker>,
+    /// Waits for the reason.
+    closing: Option<Waker>,
 }
 
 /// The session is over; what was sent did not reach it.
@@ -104,76 +122,146 @@ pub struct SessionGone;
 impl DeviceSession {
     /// A handle and its other end. `capacity` bounds what may wait for the connection.
     pub fn new(capacity: usize) -> (Self, SessionEnd) {
-        let (sender, receiver) = mpsc::channel(capacity);
-        let close = Arc::new(CloseCell::default());
-        (Self { queue: sender, close: Arc::clone(&close) }, SessionEnd { queue: receiver, close })
+        let state = Mutex::new(State { senders: 1, ..State::default() });
+        let shared = Arc::new(Shared { capacity, state });
+        let queue = Downlinks { shared: Arc::clone(&shared) };
+        let close = SessionClosed { shared: Arc::clone(&shared) };
+        (Self { shared }, SessionEnd { queue, close })
     }
 
     /// Hands something to the identity. A full queue closes the session: a backend never waits for
     /// a slow reader, and nothing is dropped silently.
     pub fn send(&self, downlink: Downlink) -> Result<(), SessionGone> {
-        if self.close.0.lock().reason.is_some() {
-            return Err(SessionGone);
-        }
-        match self.queue.try_send(downlink) {
-            Ok(()) => Ok(()),
-            Err(mpsc::error::TrySendError::Full(_)) => {
-                self.close(CloseReason::SlowConsumer);
-                Err(SessionGone)
+        let waker = {
+            let mut state = self.shared.state.lock();
+            if state.reason.is_some() || state.is_deaf {
+                return Err(SessionGone);
             }
-            Err(mpsc::error::TrySendError::Closed(_)) => Err(SessionGone),
-        }
+            if state.queue.len() == self.shared.capacity {
+                drop(state);
+                self.close(CloseReason::SlowConsumer);
+                return Err(SessionGone);
+            }
+            state.queue.push_back(downlink);
+            state.receiver.take()
+        };
+        waker.into_iter().for_each(Waker::wake);
+        Ok(())
     }
 
     /// Ends the session. The first reason stays.
     pub fn close(&self, reason: CloseReason) {
         let waker = {
-            let mut state = self.close.0.lock();
+            let mut state = self.shared.state.lock();
             state.reason.get_or_insert(reason);
-            state.waker.take()
+            state.closing.take()
         };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        waker.into_iter().for_each(Waker::wake);
     }
 
     /// Whether both handles are of the same session.
     pub fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.close, &other.close)
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+}
+
+impl Clone for DeviceSession {
+    fn clone(&self) -> Self {
+        self.shared.state.lock().senders += 1;
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl Drop for DeviceSession {
+    fn drop(&mut self) {
+        let waker = {
+            let mut state = self.shared.state.lock();
+            state.senders -= 1;
+            if state.senders == 0 { state.receiver.take() } else { None }
+        };
+        waker.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Downlinks {
+    /// The next thing that was sent; none when nobody is left who could send.
+    pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Downlink>> {
+        let mut state = self.shared.state.lock();
+        match state.next() {
+            Ok(downlink) => Poll::Ready(Some(downlink)),
+            Err(()) if state.senders == 0 => Poll::Ready(None),
+            Err(()) => {
+                store(&mut state.receiver, cx);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Waits for the next thing that was sent; none when nobody is left who could send.
+    pub async fn recv(&mut self) -> Option<Downlink> {
+        std::future::poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// What was sent and is there already.
+    pub fn try_recv(&mut self) -> Option<Downlink> {
+        self.shared.state.lock().next().ok()
+    }
+}
+
+impl Drop for Downlinks {
+    fn drop(&mut self) {
+        let mut state = self.shared.state.lock();
+        state.is_deaf = true;
+        // What nobody will take any more is dropped outside of the lock.
+        let left = std::mem::take(&mut state.queue);
+        drop(state);
+        drop(left);
+    }
+}
+
+impl State {
+    fn next(&mut self) -> Result<Downlink, ()> {
+        let downlink = self.queue.pop_front().ok_or(())?;
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
+        Ok(downlink)
+    }
+}
+
+fn store(place: &mut Option<Waker>, cx: &Context<'_>) {
+    match place {
+        Some(waker) => waker.clone_from(cx.waker()),
+        none => *none = Some(cx.waker().clone()),
     }
 }
 
 /// The part of a session's end that tells when it shall end.
 #[derive(Debug, Clone)]
 pub struct SessionClosed {
-    close: Arc<CloseCell>,
+    shared: Arc<Shared>,
 }
 
 impl SessionClosed {
     /// Resolves when the session shall end. One at a time may wait.
     pub async fn closed(&self) -> CloseReason {
-        std::future::poll_fn(|cx| self.close.poll(cx)).await
+        std::future::poll_fn(|cx| self.poll(cx)).await
     }
-}
 
-impl CloseCell {
     fn poll(&self, cx: &mut Context<'_>) -> Poll<CloseReason> {
-        let mut state = self.0.lock();
+        let mut state = self.shared.state.lock();
         if let Some(reason) = state.reason {
             return Poll::Ready(reason);
         }
-        match &mut state.waker {
-            Some(waker) => waker.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
-        }
+        store(&mut state.closing, cx);
         Poll::Pending
     }
 }
 
 impl SessionEnd {
     /// Takes it apart, for a connection that waits for the two in different places.
-    pub fn split(self) -> (mpsc::Receiver<Downlink>, SessionClosed) {
-        (self.queue, SessionClosed { close: self.close })
+    pub fn split(self) -> (Downlinks, SessionClosed) {
+        (self.queue, self.close)
     }
 
     /// Ready when the session shall end.
@@ -183,12 +271,12 @@ impl SessionEnd {
 
     /// Resolves when the session shall end.
     pub async fn closed(&self) -> CloseReason {
-        std::future::poll_fn(|cx| self.poll_closed(cx)).await
+        self.close.closed().await
     }
 
     /// Why the session shall end, if it shall.
     pub fn close_reason(&self) -> Option<CloseReason> {
-        self.close.0.lock().reason
+        self.close.shared.state.lock().reason
     }
 }
 
@@ -208,9 +296,40 @@ mod tests {
         assert_eq!(session.send(desired(3)), Err(SessionGone));
         assert_eq!(end.closed().await, CloseReason::SlowConsumer);
         // What was taken before is still there for the connection to write out.
-        assert!(matches!(end.queue.try_recv(), Ok(Downlink::Desired { version: 1, .. })));
+        assert!(matches!(end.queue.try_recv(), Some(Downlink::Desired { version: 1, .. })));
         session.close(CloseReason::Shutdown);
         assert_eq!(end.close_reason(), Some(CloseReason::SlowConsumer));
         assert_eq!(session.send(desired(4)), Err(SessionGone));
+    }
+
+    #[tokio::test]
+    async fn what_was_sent_comes_in_order_and_then_the_end() {
+        let (session, mut end) = DeviceSession::new(4);
+        let other = session.clone();
+        let sending = tokio::spawn(async move {
+            for version in 1..=3 {
+                session.send(desired(version)).unwrap();
+                tokio::task::yield_now().await;
+            }
+        });
+        for expected in 1..=3 {
+            let Some(Downlink::Desired { version, .. }) = end.queue.recv().await else {
+                panic!("nothing came")
+            };
+            assert_eq!(version, expected);
+        }
+        sending.await.unwrap();
+        let ended = tokio::spawn(async move { end.queue.recv().await.is_none() });
+        tokio::task::yield_now().await;
+        drop(other);
+        assert!(ended.await.unwrap(), "nobody could send any more");
+    }
+
+    #[test]
+    fn nothing_is_sent_to_an_end_that_is_gone() {
+        let (session, end) = DeviceSession::new(4);
+        assert!(session.send(desired(1)).is_ok());
+        drop(end);
+        assert_eq!(session.send(desired(2)), Err(SessionGone));
     }
 }

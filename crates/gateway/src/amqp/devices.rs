@@ -12,7 +12,6 @@ use host::clock::Mono;
 use iot_proto::connect::AuthChain;
 use jiff::Timestamp;
 use model::{Fault, FaultKind, IdentityId, ModuleId};
-use tokio::sync::mpsc;
 
 use super::claims::{Claim, Claims, Subject};
 use super::cloud_to_device::Deliveries;
@@ -29,7 +28,7 @@ use crate::backend::{
     DeliveryKind, DeviceBackend, DeviceLink, Open, OpenError, Settlement, StoredSession,
     Subscriptions,
 };
-use crate::session::{CloseReason, DeviceSession, Downlink, SessionClosed, SessionEnd};
+use crate::session::{CloseReason, DeviceSession, Downlink, Downlinks, SessionClosed, SessionEnd};
 
 /// Names an identity's session on a connection; never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -77,7 +76,7 @@ pub(super) struct Device<L> {
     pub(super) twins: Pairs,
     pub(super) requests: Requests,
     /// The backend's queue, while there is no room for more of it.
-    queue: Option<mpsc::Receiver<Downlink>>,
+    queue: Option<Downlinks>,
 }
 
 /// What let an identity in.
@@ -102,7 +101,7 @@ pub(super) enum Seen {
     /// It shall end.
     Closed { device: DeviceKey, reason: CloseReason },
     /// Something came for it; nothing when the backend has let go of it.
-    Downlink { device: DeviceKey, queue: mpsc::Receiver<Downlink>, downlink: Option<Downlink> },
+    Downlink { device: DeviceKey, queue: Downlinks, downlink: Option<Downlink> },
 }
 
 impl<L> Default for Devices<L> {
@@ -267,7 +266,7 @@ where
         }));
     }
 
-    fn watch_queue(&mut self, device: DeviceKey, mut queue: mpsc::Receiver<Downlink>) {
+    fn watch_queue(&mut self, device: DeviceKey, mut queue: Downlinks) {
         self.watches.push(Box::pin(async move {
             let downlink = queue.recv().await;
             Seen::Downlink { device, queue, downlink }
@@ -278,7 +277,7 @@ where
     pub(super) fn downlink(
         &mut self,
         key: DeviceKey,
-        queue: mpsc::Receiver<Downlink>,
+        queue: Downlinks,
         downlink: Option<Downlink>,
     ) {
         // Without one the backend has let go of the session; its end says why.

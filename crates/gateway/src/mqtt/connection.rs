@@ -104,7 +104,7 @@ where
     L: DeviceLink,
 {
     /// Takes over from the handshake and restores the stored subscriptions.
-    pub(super) async fn begin(wire: Wire<S>, opening: Opening<L>, settings: Settings) -> Self {
+    pub(super) async fn begin(wire: Wire<S>, opening: Opening<L>, settings: Settings) -> Box<Self> {
         let mut deliveries = Deliveries::new();
         for (filter, qos) in &opening.subscriptions {
             if let Ok(subscription) = opening.topics.parse_filter(filter) {
@@ -115,7 +115,7 @@ where
         let left = opening.principal.expires.duration_since(clock.wall());
         let expires =
             clock.now() + Duration::try_from(left).unwrap_or(Duration::ZERO).min(LIFE_MAX);
-        let connection = Self {
+        let connection = Box::new(Self {
             requests: Requests::new(Arc::clone(&opening.link), clock),
             wire,
             link: opening.link,
@@ -131,7 +131,7 @@ where
             durable: None,
             retry_at: None,
             alarm: None,
-        };
+        });
         if connection.deliveries.filter_count() > 0 {
             let subscriptions = connection.deliveries.subscriptions(true);
             if let Err(fault) = connection.link.subscribed(subscriptions).await {
@@ -146,7 +146,7 @@ where
     }
 
     /// Serves the client until the connection ends.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(&mut self) {
         let ended = loop {
             if let Err(ended) = self.turn().await {
                 break ended;

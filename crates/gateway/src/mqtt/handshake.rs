@@ -23,7 +23,7 @@ impl<B: DeviceBackend + Identities> Head<B> {
         mut wire: Wire<S>,
         connect: Connect,
         peer: &Peer,
-    ) -> Option<Connection<S, B::Link>>
+    ) -> Option<Box<Connection<S, B::Link>>>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
