@@ -123,11 +123,12 @@ impl Drop for Held {
     }
 }
 
+/// What a server holds of its own; the pages of its program are no connection's.
 fn resident_bytes(server: &Server) -> Result<u64, Problem> {
     let text = std::fs::read_to_string(format!("/proc/{}/status", server.child.id()))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:"));
     let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-    Ok(kib.ok_or("no VmRSS")? * 1024)
+    Ok(kib.ok_or("no RssAnon")? * 1024)
 }
 
 fn show(results: &[Value]) {
