@@ -34,6 +34,10 @@ pub struct Accept {
     /// If we send: when the peer tells an outcome and waits for us to settle
     /// (`rcv-settle-mode` second), settle at once. Without, the owner does.
     pub settles_back: bool,
+    /// If we receive: settle with the outcome also when the peer would settle after us
+    /// (`rcv-settle-mode` second), and say so in the answer. uamqp asks for the second mode and then
+    /// waits for ever for an outcome that is settled.
+    pub settles_first: bool,
 }
 
 impl Accept {
@@ -48,6 +52,7 @@ impl Accept {
             credit: CreditPolicy::Window(window),
             max_message_size: None,
             settles_back: true,
+            settles_first: false,
         }
     }
 }

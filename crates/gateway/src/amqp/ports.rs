@@ -237,6 +237,7 @@ fn lapsed() -> Error {
 fn accept(attach: &Attach, terms: Terms) -> Accept {
     let mut accept = Accept::echo(attach, terms.credit);
     accept.credit = CreditPolicy::Window(terms.credit);
+    accept.settles_first = true;
     accept.source = terms.source.or(accept.source);
     accept.target = terms.target.or(accept.target);
     accept.offered_capabilities = terms.offered_capabilities;

@@ -1,6 +1,8 @@
 //! Links come and go.
 
-use crate::performative::{Attach, Detach, Error, Performative, Role, condition};
+use crate::performative::{
+    Attach, Detach, Error, Performative, ReceiverSettleMode, Role, condition,
+};
 
 use super::{HANDLE_MAX, Session};
 use crate::connection::error::BeginError;
@@ -166,6 +168,9 @@ impl Session {
         let max_message_size = accept.max_message_size.unwrap_or(shared.settings.message_bytes_max);
         link.state = LinkState::Attached;
         link.settles_back = accept.settles_back;
+        if accept.settles_first && link.role == Role::Receiver {
+            link.rcv_settle_mode = ReceiverSettleMode::First;
+        }
         link.receiving.policy = accept.credit;
         if link.role == Role::Receiver {
             link.message_bytes_max = max_message_size;
