@@ -12,6 +12,7 @@ use gateway::auth::{Credential, Identities, PolicyCredential};
 use gateway::backend::{DeviceBackend, Open, OpenError, Opened, StoredSession};
 use gateway::session::DeviceSession;
 use model::{Fault, IdentityId, ModuleId};
+use pki::ChainAnchor;
 
 use crate::core::Core;
 use link::Link;
@@ -69,6 +70,10 @@ impl Identities for Backend {
     /// Policies are the hub's; nobody comes in here by one.
     async fn policy(&self, _name: &str) -> Result<Option<PolicyCredential>, Fault> {
         Ok(None)
+    }
+
+    async fn authorities(&self) -> Result<Arc<[ChainAnchor]>, Fault> {
+        Ok(self.0.scope.authorities())
     }
 
     fn host_names(&self) -> &[String] {

@@ -34,7 +34,7 @@ use crate::settings::{Settings, UpstreamProtocol};
 use crate::state::{SealError, State, StateError, open_seal};
 use crate::twins::Twins;
 use crate::upstream::Upstream;
-use parts::{Listeners, open_journal, scope, site, upstream_tls};
+use parts::{Listeners, open_journal, scope, site, trust_bundle, upstream_tls};
 
 pub use parts::Served;
 
@@ -133,7 +133,7 @@ impl EdgeHub {
         let transport = match settings.upstream_protocol.clone() {
             UpstreamProtocol::Known(transport) => transport,
             UpstreamProtocol::Unknown(protocol) => {
-                let tls = upstream_tls(&workload, &clock).await?;
+                let tls = upstream_tls(&trust_bundle(&workload, &clock).await?)?;
                 let site = site(&settings.module, UPSTREAM_DEFAULT, tls, &clock);
                 refusal::report(&site, &protocol).await;
                 return Err(StartError::UpstreamProtocol { protocol });
@@ -156,7 +156,8 @@ impl EdgeHub {
         let seal = open_seal(&dir, &workload, &clock).await?;
         let host_name = settings.gateway_host_name.clone();
         let certificate = Certificate::obtain(workload.clone(), host_name, &clock).await?;
-        let tls = upstream_tls(&workload, &clock).await?;
+        let bundle = trust_bundle(&workload, &clock).await?;
+        let tls = upstream_tls(&bundle)?;
         let site = site(&settings.module, transport, tls, &clock);
         let metrics = Metrics::new();
         let (upstream, own_events) = Upstream::new(site.clone(), lines_max(settings.clients_max));
@@ -172,7 +173,7 @@ impl EdgeHub {
             routes: Routes::new(),
             forward: Forward::new(shutdown.clone(), settings.store_bytes_max),
             twins: Twins::default(),
-            scope: scope(&settings, &site),
+            scope: scope(&settings, &site, &bundle),
             upstream,
             report: Report::new(&dir.display().to_string(), settings.store_bytes_max),
         });

@@ -20,6 +20,7 @@ use iot_proto::payload::scope::{ScopeDevice, ScopeModule};
 use model::identity::Status;
 use model::{DeviceId, IdentityId};
 use parking_lot::{Mutex, RwLock};
+use pki::ChainAnchor;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::core::Core;
@@ -30,6 +31,9 @@ pub(crate) struct Scope {
     client: ScopeClient,
     edge: DeviceId,
     host_names: Vec<String>,
+    /// Those of the daemon's trust bundle: leaf devices with a certificate by one of them are known
+    /// by name.
+    authorities: Arc<[ChainAnchor]>,
     known: RwLock<HashMap<IdentityId, Known>>,
     /// When single identities were asked for.
     asked: Mutex<HashMap<IdentityId, Mono>>,
@@ -40,16 +44,26 @@ pub(crate) struct Scope {
 
 impl Scope {
     /// An empty scope; [`Scope::restore`] and [`Scope::keep`] fill it.
-    pub(crate) fn new(client: ScopeClient, edge: DeviceId, host_names: Vec<String>) -> Self {
+    pub(crate) fn new(
+        client: ScopeClient,
+        edge: DeviceId,
+        host_names: Vec<String>,
+        authorities: Arc<[ChainAnchor]>,
+    ) -> Self {
         Self {
             client,
             edge,
             host_names,
+            authorities,
             known: RwLock::default(),
             asked: Mutex::default(),
             asking: Semaphore::new(ASKING_MAX),
             due: Notify::new(),
         }
+    }
+
+    pub(crate) fn authorities(&self) -> Arc<[ChainAnchor]> {
+        Arc::clone(&self.authorities)
     }
 
     pub(crate) fn host_names(&self) -> &[String] {

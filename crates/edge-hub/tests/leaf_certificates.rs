@@ -11,6 +11,7 @@ use client::device::{Events, Options, Transport};
 use client::{DeviceClient, Dial};
 use host::tls::ClientTls;
 use model::identity::{Authentication, Status};
+use pki::authority::ModuleIdentityNames;
 use pki::{Authority, Certificate, Issued, Validity};
 use serde_json::json;
 
@@ -96,6 +97,51 @@ async fn by_its_thumbprint(transport: Transport) {
     send_all(&other, bodies("o", 0..3)).await;
     assert_eq!(machine.hub.until_received("other", "o 2").await, bodies("o", 0..3));
     edge.stop().await;
+}
+
+/// A leaf by its name, under an authority of the trust bundle.
+async fn by_an_authority(transport: Transport) {
+    let machine = Machine::new(&["leaf", "other"], everything_upstream()).await;
+    for id in ["leaf", "other"] {
+        machine.hub.authenticate(id, Authentication::CertificateAuthority);
+    }
+    let edge = machine.start().await;
+    machine.hub.until_connected("edge1/$edgeHub").await;
+    let validity = Validity::starting(machine.clock.wall(), Duration::from_secs(3600));
+    let below = machine.ca.issue_authority("devices", 0, validity).unwrap();
+
+    for issued in [
+        machine.ca.issue_client("leaf", validity).unwrap(),
+        below.issue_client("leaf", validity).unwrap(),
+    ] {
+        let (leaf, _events) = connect(&machine, &edge, transport, "leaf", &issued);
+        within("the connection", leaf.connected()).await.unwrap();
+        send_all(&leaf, bodies("l", 0..3)).await;
+        leaf.close().await;
+    }
+    machine.hub.until_received("leaf", "l 2").await;
+
+    // Another's name, another authority, a server's certificate, and a module's.
+    let stranger = certificate(&machine, "leaf");
+    let server = machine.ca.issue_server(&["leaf".parse().unwrap()], validity).unwrap();
+    let module = ModuleIdentityNames { hub: HUB, device: "edge1", module: "leaf" };
+    let module = machine.ca.issue_module_identity(module, machine.clock.wall()).unwrap();
+    let other = below.issue_client("other", validity).unwrap();
+    for issued in [stranger, server, module, other] {
+        let (wrong, _events) = connect(&machine, &edge, transport, "leaf", &issued);
+        within("a refusal", wrong.connected()).await.unwrap_err();
+    }
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn an_authority_of_the_trust_bundle_lets_in_over_mqtt() {
+    by_an_authority(Transport::Mqtt).await;
+}
+
+#[tokio::test]
+async fn an_authority_of_the_trust_bundle_lets_in_over_amqp() {
+    by_an_authority(Transport::Amqp).await;
 }
 
 /// After the hub's answer.

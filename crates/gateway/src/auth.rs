@@ -7,12 +7,14 @@
 
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 
 use iot_proto::connect::AuthChain;
 use iot_proto::sas::{IdMatch, SasToken};
 use jiff::Timestamp;
 use model::identity::{Authentication, Status, SymmetricKeys};
 use model::{DeviceId, Fault, FaultKind, GenerationId, IdentityId, ModuleId};
+use pki::{ChainAnchor, ChainError};
 
 use crate::peer::Peer;
 
@@ -37,6 +39,12 @@ pub trait Identities: Send + Sync + 'static {
         &self,
         name: &str,
     ) -> impl Future<Output = Result<Option<PolicyCredential>, Fault>> + Send;
+
+    /// The authorities to which certificates of identities may chain that are registered by name
+    /// only ([`Authentication::CertificateAuthority`]); none unless the backend keeps some.
+    fn authorities(&self) -> impl Future<Output = Result<Arc<[ChainAnchor]>, Fault>> + Send {
+        async { Ok(Arc::from([])) }
+    }
 
     /// The host names under which tokens may name this hub.
     fn host_names(&self) -> &[String];
@@ -169,6 +177,12 @@ pub enum Denied {
     /// The certificate fits neither thumbprint.
     #[error("the certificate fits neither thumbprint")]
     Certificate,
+    /// The certificate does not chain to an authority that is known here.
+    #[error("the certificate does not prove it: {0}")]
+    Chain(ChainError),
+    /// The certificate is one that an edge device issues to its modules.
+    #[error("the certificate is a module's of an edge device, which proves nothing here")]
+    ModuleCertificate,
     /// What proved it is not registered any more.
     #[error("the key or certificate that proved it was replaced or removed")]
     Replaced,

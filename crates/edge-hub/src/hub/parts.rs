@@ -14,6 +14,7 @@ use host::clock::Clock;
 use host::net::{self, TcpListener};
 use host::tls::{ClientTls, TlsError};
 use journal::Journal;
+use pki::{Certificate, ChainAnchor};
 
 use super::StartError;
 use crate::scope::Scope;
@@ -134,15 +135,18 @@ pub(super) fn open_journal(
     Ok(journal)
 }
 
-/// The daemon's bundle, and the machine's roots where it has any: an image without them is usual.
-pub(super) async fn upstream_tls(
+/// Whom the daemon trusts, PEM; may be empty.
+pub(super) async fn trust_bundle(
     workload: &WorkloadClient,
     clock: &Clock,
-) -> Result<ClientTls, StartError> {
+) -> Result<String, StartError> {
     let bundle = patiently(clock, || workload.trust_bundle()).await;
-    let bundle =
-        bundle.map_err(|error| StartError::TrustBundle(EnvironmentError::Workload(error)))?;
-    let roots: &[&str] = if bundle.trim().is_empty() { &[] } else { &[&bundle] };
+    bundle.map_err(|error| StartError::TrustBundle(EnvironmentError::Workload(error)))
+}
+
+/// The daemon's bundle, and the machine's roots where it has any: an image without them is usual.
+pub(super) fn upstream_tls(bundle: &str) -> Result<ClientTls, StartError> {
+    let roots: &[&str] = if bundle.trim().is_empty() { &[] } else { &[bundle] };
     let own = ClientTls::new(roots)?;
     match own.clone().with_system_roots() {
         Ok(tls) => Ok(tls),
@@ -152,6 +156,19 @@ pub(super) async fn upstream_tls(
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// The authorities of the bundle, to which leaf devices' certificates may chain.
+fn authorities(bundle: &str) -> Arc<[ChainAnchor]> {
+    // Another kind of text was refused before.
+    let certificates = Certificate::chain_from_pem(bundle).unwrap_or_default();
+    let fit = |certificate: Certificate| {
+        let name = certificate.common_name.clone();
+        let anchor = ChainAnchor::new(certificate);
+        let told = |error| tracing::debug!(?name, %error, "not an authority for leaf devices");
+        anchor.map_err(told).ok()
+    };
+    certificates.into_iter().filter_map(fit).collect()
 }
 
 pub(super) fn site(
@@ -171,7 +188,7 @@ pub(super) fn site(
     }
 }
 
-pub(super) fn scope(settings: &Settings, site: &Site) -> Scope {
+pub(super) fn scope(settings: &Settings, site: &Site, trust_bundle: &str) -> Scope {
     let module = &settings.module;
     let client = ScopeClient::new(
         &module.hub_host_name,
@@ -183,7 +200,7 @@ pub(super) fn scope(settings: &Settings, site: &Site) -> Scope {
     );
     // Tokens name the hub; older modules name the gateway (T-AUDIENCE).
     let host_names = vec![module.hub_host_name.clone(), settings.gateway_host_name.clone()];
-    Scope::new(client, site.edge.clone(), host_names)
+    Scope::new(client, site.edge.clone(), host_names, authorities(trust_bundle))
 }
 
 /// Small, because an edge device has little of everything.

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use model::IdentityId;
 use model::identity::Authentication;
 use pki::certificate::{thumbprint_sha1, thumbprint_sha256};
+use pki::{AltName, Certificate, chain};
 
 use super::evidence::{Fingerprint, ProvenBy};
 use super::{AuthError, Credential, Denied, Identities};
@@ -17,13 +18,13 @@ pub(super) struct Proven {
 
 /// Whether the chain (DER, leaf first) proves the identity.
 pub(super) async fn check(
-    _identities: &impl Identities,
+    identities: &impl Identities,
     id: &IdentityId,
     credential: Option<&Credential>,
-    chain: &[Vec<u8>],
-    _now: Timestamp,
+    presented: &[Vec<u8>],
+    now: Timestamp,
 ) -> Result<Proven, AuthError> {
-    let leaf = chain.first().ok_or(Denied::Missing)?;
+    let leaf = presented.first().ok_or(Denied::Missing)?;
     let credential = credential.ok_or_else(|| Denied::Unknown(id.clone()))?;
     match &credential.authentication {
         Authentication::SelfSigned { primary, secondary } => {
@@ -32,9 +33,31 @@ pub(super) async fn check(
             // Its dates do not count: what is registered is this very certificate.
             Ok(Proven { by: ProvenBy::Thumbprint(thumbprint), expires: Timestamp::MAX })
         }
+        Authentication::CertificateAuthority => {
+            refuse_module_certificate(leaf)?;
+            let authorities = identities.authorities().await.map_err(AuthError::Unavailable)?;
+            let name = id.to_string();
+            let proven =
+                chain::verify(presented, &authorities, &name, now).map_err(Denied::Chain)?;
+            let authority = Fingerprint::of_certificate(proven.anchor.certificate().der());
+            Ok(Proven { by: ProvenBy::Authority(authority), expires: proven.not_after })
+        }
         _ => Err(Denied::OtherMethod(id.clone()).into()),
     }
 }
+
+/// Edge devices give their modules certificates for their own ids, by an authority that may chain to
+/// one that is known here: a module must not become a device by its name.
+fn refuse_module_certificate(leaf: &[u8]) -> Result<(), Denied> {
+    // One that cannot be read proves nothing anyway.
+    let Ok(leaf) = Certificate::from_der(&leaf.into()) else { return Ok(()) };
+    let is_modules =
+        |name: &AltName| matches!(name, AltName::Uri(uri) if uri.starts_with(MODULE_URI));
+    if leaf.alt_names.iter().any(is_modules) { Err(Denied::ModuleCertificate) } else { Ok(()) }
+}
+
+/// How such a certificate names its module (`edge-runtime.md` §2.2).
+const MODULE_URI: &str = "azureiot:";
 
 fn fitting<'a>(
     leaf: &[u8],

@@ -140,6 +140,12 @@ async fn proves(
                 .flatten()
                 .any(|registered| Fingerprint::of_thumbprint(registered) == *seen)
         }
+        (ProvenBy::Authority(seen), Authentication::CertificateAuthority) => {
+            let authorities = identities.authorities().await.map_err(AuthError::Unavailable)?;
+            authorities
+                .iter()
+                .any(|anchor| Fingerprint::of_certificate(anchor.certificate().der()) == *seen)
+        }
         _ => return Err(Denied::OtherMethod(id.clone()).into()),
     };
     if holds { Ok(()) } else { Err(Denied::Replaced.into()) }
