@@ -9,6 +9,7 @@ from azure.eventhub.exceptions import AuthenticationError, EventHubError
 
 from events.conftest import reader
 from harness import sdk
+from harness.program import farshore
 from harness.wait import until
 
 
@@ -205,3 +206,27 @@ def test_nobody_but_devices_writes_the_log(hub, events_login):
     with producer, pytest.raises(EventHubError) as refused:
         producer.send_batch([EventData("forged")])
     assert "only read" in str(refused.value)
+
+
+def test_groups_read_side_by_side_and_end_with_their_group(hub, device, events_login):
+    def groups(*arguments):
+        options = ["--login", hub.login, "--ca", hub.ca_path]
+        result = farshore("consumer-group", *arguments, *options)
+        assert result.returncode == 0, result.stderr
+        return result.stdout.split()
+
+    name = f"group-{device.device_id}"[:50]
+    groups("create", name)
+    groups("create", name)
+    assert groups("list")[0] == "$Default" and name in groups("list")
+    send(device, ["x"])
+    at = {"partition_id": partition_of(hub, device), "owner_level": 1}
+    with reader(hub, events_login, **at) as default, reader(hub, events_login, name.upper(), **at) as other:
+        default.wait_for(device.device_id, 1)
+        other.wait_for(device.device_id, 1)
+        groups("delete", name)
+        assert "deleted" in str(other.wait_for_error()) or "consumer group" in str(other.wait_for_error())
+        assert not default.errors
+    assert name not in groups("list")
+    assert hub.rest("PUT", "/events/consumerGroups/a%20b").status_code == 400
+    assert hub.rest("DELETE", "/events/consumerGroups/$Default").status_code == 400

@@ -13,7 +13,7 @@ use host::tls::ClientTls;
 use iot_proto::connection_string::ServiceConnectionString;
 use iot_proto::etag::IfMatch;
 use iot_proto::payload::device::{DeviceJson, DeviceWrite};
-use iot_proto::payload::event::{EventLine, PartitionJson, PartitionsJson};
+use iot_proto::payload::event::{ConsumerGroupsJson, EventLine, PartitionJson, PartitionsJson};
 use iot_proto::payload::module::{ModuleJson, ModuleWrite};
 use iot_proto::payload::statistics::{DeviceStatistics, Purged, ServiceStatistics};
 use iot_proto::payload::{message, method, twin};
@@ -21,7 +21,7 @@ use iot_proto::rest::{API_VERSION, EventsQuery, Route};
 use model::message::Message;
 use model::method::{MethodRequest, MethodResponse};
 use model::twin::{Object, TwinChange};
-use model::{DeviceId, Fault, IdentityId, ModuleId};
+use model::{ConsumerGroup, DeviceId, Fault, IdentityId, ModuleId};
 
 use crate::dial::Dial;
 use crate::rest::{Rest, if_match};
@@ -231,6 +231,23 @@ impl HubClient {
     pub async fn partitions(&self) -> Result<Vec<Partition>, RestError> {
         let list: PartitionsJson = self.rest.call_for(request(&Route::ListPartitions)).await?;
         Ok(list.partitions.into_iter().map(|about| Partition { about }).collect())
+    }
+
+    /// The names of the consumer groups, `$Default` first.
+    pub async fn consumer_groups(&self) -> Result<Vec<String>, RestError> {
+        let list: ConsumerGroupsJson =
+            self.rest.call_for(request(&Route::ListConsumerGroups)).await?;
+        Ok(list.consumer_groups)
+    }
+
+    /// Creates a consumer group; one that exists stays as it is.
+    pub async fn create_consumer_group(&self, group: ConsumerGroup) -> Result<(), RestError> {
+        self.rest.call(request(&Route::CreateConsumerGroup(group))).await.map(drop)
+    }
+
+    /// Deletes a consumer group and ends its readers.
+    pub async fn delete_consumer_group(&self, group: ConsumerGroup) -> Result<(), RestError> {
+        self.rest.call(request(&Route::DeleteConsumerGroup(group))).await.map(drop)
     }
 
     /// Reads a partition, one event after the other.

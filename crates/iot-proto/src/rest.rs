@@ -8,8 +8,9 @@
 mod query;
 
 use http::Method;
+use model::consumer_group::ConsumerGroupError;
 use model::id::{EDGE_HUB, IdError};
-use model::{DeviceId, Fault, FaultKind, IdentityId, ModuleId};
+use model::{ConsumerGroup, DeviceId, Fault, FaultKind, IdentityId, ModuleId};
 use uuid::Uuid;
 
 use crate::percent;
@@ -86,6 +87,12 @@ pub enum Route {
     ListPartitions,
     /// `GET /events/partitions/{p}?from=&follow=`
     ReadPartition(u32),
+    /// `GET /events/consumerGroups`
+    ListConsumerGroups,
+    /// `PUT /events/consumerGroups/{g}`
+    CreateConsumerGroup(ConsumerGroup),
+    /// `DELETE /events/consumerGroups/{g}`
+    DeleteConsumerGroup(ConsumerGroup),
 }
 
 /// The right that a shared access policy must hold (sa §1.1).
@@ -120,6 +127,9 @@ pub enum RouteError {
     /// An id in the path is none.
     #[error(transparent)]
     Id(#[from] IdError),
+    /// A consumer group's name in the path is none.
+    #[error(transparent)]
+    ConsumerGroup(#[from] ConsumerGroupError),
 }
 
 impl From<RouteError> for Fault {
@@ -128,7 +138,7 @@ impl From<RouteError> for Fault {
             RouteError::NotFound | RouteError::NotBuilt(_) => FaultKind::GenericNotFound,
             RouteError::MethodNotAllowed(_) => FaultKind::GenericMethodNotAllowed,
             RouteError::Lock => FaultKind::DeviceMessageLockLost,
-            RouteError::Id(_) => FaultKind::ArgumentInvalid,
+            RouteError::Id(_) | RouteError::ConsumerGroup(_) => FaultKind::ArgumentInvalid,
         };
         Fault::new(kind, error.to_string())
     }
@@ -155,6 +165,15 @@ impl Route {
                 let number = number.parse().map_err(|_| RouteError::NotFound)?;
                 only(method, GET, Self::ReadPartition(number))
             }
+            ["events", "consumergroups"] => only(method, GET, Self::ListConsumerGroups),
+            ["events", "consumergroups", _] => {
+                let group = segments[2].parse::<ConsumerGroup>()?;
+                match *method {
+                    Method::PUT => Ok(Self::CreateConsumerGroup(group)),
+                    Method::DELETE => Ok(Self::DeleteConsumerGroup(group)),
+                    _ => Err(RouteError::MethodNotAllowed(&["PUT", "DELETE"])),
+                }
+            }
             ["jobs", ..] => Err(RouteError::NotBuilt("jobs")),
             ["configurations", ..] => Err(RouteError::NotBuilt("automatic configurations")),
             ["digitaltwins", ..] => Err(RouteError::NotBuilt("the digital twin view")),
@@ -170,12 +189,16 @@ impl Route {
     /// The method of this route.
     pub fn method(&self) -> Method {
         match self {
-            Self::PutDevice(_) | Self::PutModule(..) | Self::ReplaceTwin(_) => Method::PUT,
+            Self::PutDevice(_)
+            | Self::PutModule(..)
+            | Self::ReplaceTwin(_)
+            | Self::CreateConsumerGroup(_) => Method::PUT,
             Self::PatchTwin(_) => Method::PATCH,
             Self::DeleteDevice(_)
             | Self::DeleteModule(..)
             | Self::PurgeCloudToDevice(_)
-            | Self::CompleteFeedback(_) => Method::DELETE,
+            | Self::CompleteFeedback(_)
+            | Self::DeleteConsumerGroup(_) => Method::DELETE,
             Self::InvokeMethod(_)
             | Self::AbandonFeedback(_)
             | Self::ApplyContent(_)
@@ -228,6 +251,10 @@ impl Route {
             Self::ScopeIdentityByQuery(edge) => edge_hub(edge, "deviceAndModuleInDeviceScope"),
             Self::ListPartitions => own(&["events", "partitions"]),
             Self::ReadPartition(number) => own(&["events", "partitions", &number.to_string()]),
+            Self::ListConsumerGroups => own(&["events", "consumerGroups"]),
+            Self::CreateConsumerGroup(group) | Self::DeleteConsumerGroup(group) => {
+                own(&["events", "consumerGroups", group.as_str()])
+            }
         }
     }
 
@@ -271,7 +298,10 @@ impl Route {
             | Self::DeleteDevice(_)
             | Self::PutModule(..)
             | Self::DeleteModule(..)
-            | Self::ApplyContent(_) => Right::RegistryWrite,
+            | Self::ApplyContent(_)
+            // Who may read must not end the reading of others.
+            | Self::CreateConsumerGroup(_)
+            | Self::DeleteConsumerGroup(_) => Right::RegistryWrite,
             Self::GetTwin(_)
             | Self::PatchTwin(_)
             | Self::ReplaceTwin(_)
@@ -282,7 +312,8 @@ impl Route {
             | Self::CompleteFeedback(_)
             | Self::AbandonFeedback(_)
             | Self::ListPartitions
-            | Self::ReadPartition(_) => Right::ServiceConnect,
+            | Self::ReadPartition(_)
+            | Self::ListConsumerGroups => Right::ServiceConnect,
         }
     }
 

@@ -6,6 +6,7 @@
 mod c2d;
 mod confirm;
 pub(crate) mod connection;
+mod consumer_groups;
 mod deployments;
 mod devices;
 mod failure;
@@ -38,6 +39,8 @@ pub(crate) enum Command {
     Deployment(deployments::Arguments),
     /// Watch messages as they arrive at the hub
     Monitor(monitor::Arguments),
+    /// List, create and delete consumer groups of the event log
+    ConsumerGroup(consumer_groups::Arguments),
     /// Count devices and connections
     Statistics(statistics::Arguments),
 }
@@ -51,6 +54,7 @@ pub(crate) async fn run(command: Command) -> Result<(), Failure> {
         Command::C2d(arguments) => c2d::run(arguments).await,
         Command::Deployment(arguments) => deployments::run(arguments).await,
         Command::Monitor(arguments) => monitor::run(arguments).await,
+        Command::ConsumerGroup(arguments) => consumer_groups::run(arguments).await,
         Command::Statistics(arguments) => statistics::run(arguments).await,
     }
 }

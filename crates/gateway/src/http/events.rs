@@ -8,7 +8,7 @@ use futures_util::stream;
 use host::signals::Shutdown;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
-use iot_proto::payload::event::{EventLine, EventParts, NDJSON, PartitionJson, PartitionsJson};
+use iot_proto::payload::event::{ConsumerGroupsJson, EventLine, EventParts, NDJSON, PartitionJson, PartitionsJson};
 use iot_proto::rest::{EventsQuery, Query};
 use model::Fault;
 
@@ -30,6 +30,12 @@ impl<B: ServiceBackend> Head<B> {
             })
             .collect();
         Ok(answer::json(&PartitionsJson { partitions }))
+    }
+
+    pub(super) async fn consumer_groups(&self) -> Result<Response<Body>, Fault> {
+        let groups = self.backend.consumer_groups().await?;
+        let consumer_groups = groups.iter().map(ToString::to_string).collect();
+        Ok(answer::json(&ConsumerGroupsJson { consumer_groups }))
     }
 
     /// The stream ends at the newest event, or with the connection when it follows. Hyper asks for

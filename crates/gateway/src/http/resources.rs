@@ -138,6 +138,15 @@ impl<B: ServiceBackend> Head<B> {
             }
             Route::ListPartitions => self.partitions(),
             Route::ReadPartition(partition) => self.read_partition(partition, query, shutdown),
+            Route::ListConsumerGroups => self.consumer_groups().await,
+            Route::CreateConsumerGroup(group) => {
+                backend.create_consumer_group(group).await?;
+                Ok(answer::no_content())
+            }
+            Route::DeleteConsumerGroup(group) => {
+                backend.delete_consumer_group(group).await?;
+                Ok(answer::no_content())
+            }
         }
     }
 }

@@ -167,6 +167,14 @@ pub struct PartitionsJson {
     pub partitions: Vec<PartitionJson>,
 }
 
+/// The answer of `GET /events/consumerGroups`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConsumerGroupsJson {
+    /// Every group's name, `$Default` first.
+    pub consumer_groups: Vec<String>,
+}
+
 /// What an authentication held for: `scope` in [`auth_method`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuthScope {

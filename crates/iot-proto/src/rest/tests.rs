@@ -67,6 +67,9 @@ fn every_route_is_read() {
         ),
         ("GET /events/partitions", Route::ListPartitions),
         ("GET /events/partitions/3", Route::ReadPartition(3)),
+        ("GET /events/consumerGroups", Route::ListConsumerGroups),
+        ("PUT /events/consumerGroups/g", Route::CreateConsumerGroup("g".parse().unwrap())),
+        ("DELETE /events/consumerGroups/g", Route::DeleteConsumerGroup("g".parse().unwrap())),
     ] {
         assert_eq!(parse(request), Ok(route.clone()), "{request}");
         // Back again, and as other clients write it: a trailing slash, other case, all encoded.

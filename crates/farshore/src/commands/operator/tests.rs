@@ -31,6 +31,9 @@ fn commands_are_taken_as_documented() {
         "deployment apply edge-1 --manifest deployment.json",
         "monitor --device edge-1 --from start --partition 0 --count 5 --timeout 10 -o ndjson --all",
         "statistics -o json",
+        "consumer-group list",
+        "consumer-group create alerts",
+        "consumer-group delete alerts",
     ] {
         let line = ["farshore"].into_iter().chain(line.split(' '));
         if let Err(error) = Arguments::try_parse_from(line) {
