@@ -210,9 +210,10 @@ mod tests {
         ] {
             assert_eq!(parse(text), Some(Address::Feedback), "{text}");
         }
-        for text in
-            ["/messages/servicebound/filenotifications", "messages/serviceBound/fileUploadNotifications"]
-        {
+        for text in [
+            "/messages/servicebound/filenotifications",
+            "messages/serviceBound/fileUploadNotifications",
+        ] {
             assert_eq!(parse(text), Some(Address::FileNotifications), "{text}");
         }
         for text in ["$management", "$Management", "amqps://h/$management", "%24management"] {

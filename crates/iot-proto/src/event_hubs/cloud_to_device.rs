@@ -42,7 +42,9 @@ pub fn from_message(mut received: ::amqp::Message) -> Result<Addressed, Fault> {
     if let Some(id) = message.system(SystemProperty::MessageId)
         && !(id.is_ascii() && id.len() <= MESSAGE_ID_LENGTH_MAX)
     {
-        return Err(Fault::argument("the message-id has more than 128 characters, or not ASCII ones"));
+        return Err(Fault::argument(
+            "the message-id has more than 128 characters, or not ASCII ones",
+        ));
     }
     Ok(Addressed { device, literal, message })
 }

@@ -43,8 +43,9 @@ impl FromStr for EventsConnectionString {
                 None => Ok(first),
             }
         };
-        let required =
-            |wanted| field(wanted)?.ok_or(ConnectionStringError::Missing(wanted)).map(str::to_owned);
+        let required = |wanted| {
+            field(wanted)?.ok_or(ConnectionStringError::Missing(wanted)).map(str::to_owned)
+        };
         let endpoint = required(ENDPOINT)?;
         let host = endpoint.split_once("://").map_or(endpoint.as_str(), |(_, rest)| rest);
         let host = host.split('/').next().unwrap_or_default();
@@ -79,9 +80,8 @@ impl fmt::Display for EventsConnectionString {
 
 /// Name and value of each part; a part without `=` is left out.
 fn fields(text: &str) -> impl Iterator<Item = (&str, &str)> {
-    text.split(';').filter_map(|part| {
-        part.split_once('=').map(|(name, value)| (name.trim(), value.trim()))
-    })
+    text.split(';')
+        .filter_map(|part| part.split_once('=').map(|(name, value)| (name.trim(), value.trim())))
 }
 
 const ENDPOINT: &str = "Endpoint";

@@ -89,9 +89,7 @@ fn properties(event: &EventParts<'_>) -> Properties {
         to: text(SystemProperty::To).or_else(to),
         correlation_id: id(SystemProperty::CorrelationId),
         content_type: message.system(SystemProperty::ContentType).and_then(convert::symbol),
-        content_encoding: message
-            .system(SystemProperty::ContentEncoding)
-            .and_then(convert::symbol),
+        content_encoding: message.system(SystemProperty::ContentEncoding).and_then(convert::symbol),
         absolute_expiry_time: expiry.map(Timestamp::as_millisecond),
         ..Properties::default()
     }

@@ -160,7 +160,11 @@ impl Refusal {
 
     /// Who asks may not know.
     pub fn unauthorized(description: impl Into<String>) -> Self {
-        Self { status: 401, condition: condition::UNAUTHORIZED_ACCESS, description: description.into() }
+        Self {
+            status: 401,
+            condition: condition::UNAUTHORIZED_ACCESS,
+            description: description.into(),
+        }
     }
 
     /// This server failed.

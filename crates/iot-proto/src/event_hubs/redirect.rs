@@ -81,10 +81,8 @@ mod tests {
 
     #[test]
     fn the_address_is_what_clients_take_apart() {
-        let redirect =
-            Redirect { host_name: "eh.test".into(), port: 5671, entity: "hub".into() };
-        let receiver =
-            EventsNode::Partition { group: "$Default".into(), partition: "1".into() };
+        let redirect = Redirect { host_name: "eh.test".into(), port: 5671, entity: "hub".into() };
+        let receiver = EventsNode::Partition { group: "$Default".into(), partition: "1".into() };
         for (node, address) in [
             (EventsNode::Input, "amqps://eh.test:5671/hub/$management"),
             (EventsNode::Management, "amqps://eh.test:5671/hub/$management"),

@@ -59,14 +59,11 @@ fn everything_has_its_place_and_type() {
     assert_eq!(properties.content_type, Some(Symbol::from_static("application/json")));
     assert_eq!(properties.absolute_expiry_time, Some(1_795_449_600_123));
     let application: Vec<_> = message.application_properties.iter().cloned().collect();
-    let expected: Vec<(Value, Value)> = [
-        ("alert", "true"),
-        ("\u{e4}", ""),
-        ("iothub-creation-time-utc", "2026-11-23T15:00:00Z"),
-    ]
-    .into_iter()
-    .map(|(name, value)| (name.into(), value.into()))
-    .collect();
+    let expected: Vec<(Value, Value)> =
+        [("alert", "true"), ("\u{e4}", ""), ("iothub-creation-time-utc", "2026-11-23T15:00:00Z")]
+            .into_iter()
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect();
     assert_eq!(application, expected);
     assert_eq!(message.body, Body::Data(vec![Bytes::from_static(b"{}\xff")]));
 }
