@@ -75,7 +75,8 @@ pub enum Event {
     Delivery(Delivery),
     /// The peer has given back the credit of a link that was drained.
     Drained(LinkId),
-    /// What became of a message that we sent unsettled.
+    /// What became of a message that we sent unsettled; or, on a link that settles second, what
+    /// the sender says to our outcome of a message that came.
     Settled {
         /// Which message.
         delivery: DeliveryId,

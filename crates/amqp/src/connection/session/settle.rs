@@ -22,7 +22,7 @@ impl Session {
         match role {
             Role::Receiver => self.sent_ends(first, last, settled, state, shared),
             // An outcome that the sender proposes is of no use to us.
-            Role::Sender if settled => self.received_ends(first, last, shared),
+            Role::Sender if settled => self.received_ends(first, last, state.as_ref(), shared),
             Role::Sender => {}
         }
         Ok(())
@@ -111,10 +111,25 @@ impl Session {
     }
 
     /// The peer has settled what it sent.
-    fn received_ends(&mut self, first: u32, last: u32, shared: &mut Shared) {
+    fn received_ends(
+        &mut self,
+        first: u32,
+        last: u32,
+        state: Option<&DeliveryState>,
+        shared: &mut Shared,
+    ) {
         let mut links = Vec::new();
         for delivery in self.received.numbers(first, last) {
-            links.extend(self.received.get_mut(delivery).map(|received| received.link));
+            let Some(received) = self.received.get_mut(delivery) else { continue };
+            links.push(received.link);
+            if received.is_answered {
+                let link = received.link;
+                shared.event(Event::Settled {
+                    delivery: DeliveryId { link: self.link_id(link), number: delivery },
+                    state: state.cloned(),
+                    settled: true,
+                });
+            }
             self.forget_delivery(delivery, shared);
         }
         links.sort_unstable();
