@@ -15,6 +15,7 @@ use model::{Fault, IdentityId, ModuleId};
 use pki::ChainAnchor;
 
 use crate::core::Core;
+use crate::scope::judge;
 use link::Link;
 use sessions::ClientInfo;
 
@@ -49,6 +50,8 @@ impl DeviceBackend for Backend {
         let client = ClientInfo::from(&open);
         let inserted = core.sessions.insert(&id, &session, &link, client, core.clock.now());
         inserted.map_err(|crowded| OpenError::Later(crowded.to_string()))?;
+        // The scope may have changed between the proof and now.
+        judge(core, &id).await;
         core.report.connected(&id, core.clock.wall());
         core.upstream.local_opened(core, &id);
         Ok((link, Opened { subscriptions }))

@@ -5,6 +5,7 @@
 //! not fresh, because its key may be new (a module that was made anew). They lie sealed in the
 //! database, so that clients get in while the hub is away.
 
+mod judge;
 mod known;
 
 use std::collections::HashMap;
@@ -13,7 +14,6 @@ use std::time::Duration;
 
 use client::scope::ScopeClient;
 use gateway::auth::Credential;
-use gateway::session::CloseReason;
 use host::clock::Mono;
 use iot_proto::connect::AuthChain;
 use iot_proto::payload::scope::{ScopeDevice, ScopeModule};
@@ -25,6 +25,8 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::core::Core;
 use known::Known;
+
+pub(crate) use judge::judge;
 
 /// The scope.
 pub(crate) struct Scope {
@@ -101,7 +103,7 @@ impl Scope {
     }
 
     /// Asks for the whole scope now.
-    pub(crate) async fn refresh(&self, core: &Core) -> Result<(), String> {
+    pub(crate) async fn refresh(&self, core: &Arc<Core>) -> Result<(), String> {
         let chain = AuthChain::new(vec![IdentityId::device(self.edge.clone())]);
         let chain = chain.map_err(|error| error.to_string())?;
         let scope = self.client.scope(&chain).await.map_err(|error| host::logs::chain(&error))?;
@@ -115,7 +117,7 @@ impl Scope {
         self.asked.lock().clear();
         tracing::info!(identities = fresh.len(), "scope refreshed");
         for (id, gone) in changed {
-            core.sessions.close(&id, CloseReason::IdentityChanged);
+            judge(core, &id).await;
             if gone {
                 let _ = crate::device::stored::forget(&core.state, &id).await;
             }
@@ -130,7 +132,7 @@ impl Scope {
     }
 
     /// How an identity proves itself.
-    pub(crate) async fn credential(&self, core: &Core, id: &IdentityId) -> Option<Credential> {
+    pub(crate) async fn credential(&self, core: &Arc<Core>, id: &IdentityId) -> Option<Credential> {
         if self.may_ask(core, id)
             && let Ok(_permit) = self.asking.try_acquire()
         {
@@ -161,7 +163,7 @@ impl Scope {
         true
     }
 
-    async fn ask(&self, core: &Core, id: &IdentityId) {
+    async fn ask(&self, core: &Arc<Core>, id: &IdentityId) {
         let chain = vec![id.clone(), IdentityId::device(self.edge.clone())];
         let Ok(chain) = AuthChain::new(chain) else { return };
         let found = match self.client.identity(id, &chain).await {
@@ -182,7 +184,7 @@ impl Scope {
             before.is_some() && before != found
         };
         if changed {
-            core.sessions.close(id, CloseReason::IdentityChanged);
+            judge(core, id).await;
         }
         if let Err(error) = known::store_one(&core.state, &core.seal, id, found).await {
             tracing::error!(%id, error = %host::logs::chain(&error), "cannot store an identity");

@@ -28,9 +28,13 @@ fn certificate(machine: &Machine, name: &str) -> Issued {
     authority.issue_client(name, validity).unwrap()
 }
 
-fn thumbprint(issued: &Issued) -> Authentication {
-    let leaf = Certificate::chain_from_pem(&issued.chain_pem).unwrap().swap_remove(0);
-    Authentication::SelfSigned { primary: Some(leaf.thumbprint_sha256()), secondary: None }
+/// One or two of them.
+fn thumbprints(issued: &[&Issued]) -> Authentication {
+    let mut thumbprints = issued.iter().map(|issued| {
+        let leaf = Certificate::chain_from_pem(&issued.chain_pem).unwrap().swap_remove(0);
+        leaf.thumbprint_sha256()
+    });
+    Authentication::SelfSigned { primary: thumbprints.next(), secondary: thumbprints.next() }
 }
 
 fn connect(
@@ -66,7 +70,7 @@ async fn until_refused(client: &DeviceClient) {
 async fn by_its_thumbprint(transport: Transport) {
     let machine = Machine::new(&["leaf", "other"], everything_upstream()).await;
     let (first, second) = (certificate(&machine, "leaf"), certificate(&machine, "leaf"));
-    machine.hub.authenticate("leaf", thumbprint(&first));
+    machine.hub.authenticate("leaf", thumbprints(&[&first]));
     let edge = machine.start().await;
     machine.hub.until_connected("edge1/$edgeHub").await;
 
@@ -85,8 +89,15 @@ async fn by_its_thumbprint(transport: Transport) {
     let (wrong, _wrong_events) = machine.connect_by(transport, &edge, "leaf", &[]);
     within("a refusal", wrong.connected()).await.unwrap_err();
 
-    // The thumbprint is replaced: who has the old certificate is cut, and only he.
-    machine.hub.authenticate("leaf", thumbprint(&second));
+    // Rotation: the second thumbprint is added, which nobody notices.
+    machine.hub.authenticate("leaf", thumbprints(&[&first, &second]));
+    let mut state = leaf.state();
+    state.mark_unchanged();
+    refresh(&machine).await;
+    send_all(&leaf, bodies("same", 0..3)).await;
+    assert!(!state.has_changed().unwrap(), "the leaf was cut");
+    // The first is taken away: who came in by it is cut, and only he.
+    machine.hub.authenticate("leaf", thumbprints(&[&second]));
     refresh(&machine).await;
     machine.clock.timeout(CUT_WITHIN, until_refused(&leaf)).await.unwrap();
     let (leaf, _events) = connect(&machine, &edge, transport, "leaf", &second);

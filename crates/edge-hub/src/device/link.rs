@@ -95,6 +95,11 @@ impl Link {
         }
     }
 
+    /// Who connected, and how that was proved.
+    pub(crate) fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
     fn id(&self) -> &IdentityId {
         &self.principal.identity
     }
