@@ -57,7 +57,7 @@ pub(super) async fn open<B: EventsBackend>(
     let reader = backend
         .read(partition, from)
         .map_err(|refusal| Box::new(fault::error(&refusal, &clock)))?;
-    let tells_end = attach.desired_capabilities.iter().any(|wanted| wanted == &RUNTIME_METRIC);
+    let tells_end = attach.desired_capabilities.iter().any(|wanted| wanted == RUNTIME_METRIC);
     let mut terms = Terms::default();
     if let Some(source) = source {
         let mut source = source.clone();

@@ -1,0 +1,86 @@
+// Reads the event endpoint with `@azure/event-hubs`: arguments are the connection string, the device and how
+// many of its events to wait for; prints one JSON document.
+'use strict';
+
+const { EventHubConsumerClient, earliestEventPosition } = require('@azure/event-hubs');
+
+const [login, device, count, websockets] = process.argv.slice(2);
+
+// A store that outlives its consumers, as BlobCheckpointStore does.
+class Checkpoints {
+  constructor() {
+    this.owners = new Map();
+    this.checkpoints = new Map();
+  }
+  async listOwnership() {
+    return [...this.owners.values()];
+  }
+  async claimOwnership(wanted) {
+    return wanted
+      .filter((one) => {
+        const known = this.owners.get(one.partitionId);
+        return !known || known.etag === one.etag;
+      })
+      .map((one) => {
+        const made = { ...one, etag: String(Math.random()), lastModifiedTimeInMs: Date.now() };
+        this.owners.set(one.partitionId, made);
+        return made;
+      });
+  }
+  async updateCheckpoint(checkpoint) {
+    this.checkpoints.set(checkpoint.partitionId, checkpoint);
+  }
+  async listCheckpoints() {
+    return [...this.checkpoints.values()];
+  }
+}
+
+function read(store, wanted) {
+  const options = websockets === 'websocket' ? { webSocketOptions: { webSocket: require('ws') } } : {};
+  const client = new EventHubConsumerClient('$Default', login, store, options);
+  const events = [];
+  return new Promise((resolve, reject) => {
+    const subscription = client.subscribe(
+      {
+        processEvents: async (batch, context) => {
+          for (const event of batch) {
+            if (event.systemProperties['iothub-connection-device-id'] !== device) continue;
+            if (event.systemProperties['iothub-message-source'] !== 'Telemetry') continue;
+            events.push({
+              body: event.body,
+              sequence: event.sequenceNumber,
+              offset: String(event.offset),
+              key: event.partitionKey,
+              enqueued: event.enqueuedTimeUtc,
+              properties: event.properties,
+              last: context.lastEnqueuedEventProperties?.sequenceNumber,
+            });
+            await context.updateCheckpoint(event);
+          }
+          if (events.length >= wanted) {
+            await subscription.close();
+            await client.close();
+            resolve(events);
+          }
+        },
+        processError: async (error) => reject(error),
+      },
+      { startPosition: earliestEventPosition, maxWaitTimeInSeconds: 1, trackLastEnqueuedEventProperties: true },
+    );
+  });
+}
+
+async function main() {
+  const client = new EventHubConsumerClient('$Default', login);
+  const about = await client.getEventHubProperties();
+  const partitions = await Promise.all(about.partitionIds.map((id) => client.getPartitionProperties(id)));
+  await client.close();
+  const store = new Checkpoints();
+  const events = await read(store, Number(count));
+  console.log(JSON.stringify({ about, partitions, events, checkpoints: [...store.checkpoints.values()] }));
+}
+
+main().catch((error) => {
+  console.error(error);
+  process.exit(1);
+});
