@@ -221,7 +221,7 @@ fn attach_all(machine: &mut amqp::Connection, telemetry: &str) -> Result<usize, 
         ];
         for mut link in pair {
             let key = Value::Symbol(Symbol::from_static("com.microsoft:channel-correlation-id"));
-            let value = Value::String(format!("{name}:bench").into());
+            let value = Value::String(format!("{name}:bench"));
             link.properties = Map::from(vec![(key, value)]);
             links.push(link);
         }

@@ -107,8 +107,7 @@ fn listen(arguments: &Arguments) -> Result<EdgeHubListen, Failure> {
             Failure::new(USAGE, words)
         })
     };
-    let mut listen =
-        EdgeHubListen::beside(read("--edge-hub-listen", &arguments.edge_hub_listen)?);
+    let mut listen = EdgeHubListen::beside(read("--edge-hub-listen", &arguments.edge_hub_listen)?);
     if let Some(text) = &arguments.edge_hub_amqp_listen {
         listen.amqp = read("--edge-hub-amqp-listen", text)?;
     }

@@ -44,7 +44,7 @@ pub(crate) async fn run(_: Arguments) -> Result<(), Failure> {
 /// An address that the daemon has set.
 fn address(env: &BTreeMap<String, String>, name: &str) -> Result<Option<SocketAddr>, Failure> {
     let Some(text) = env.get(name) else { return Ok(None) };
-    text.parse().map(Some).map_err(|_| {
-        Failure::new(USAGE, format!("{name} is {text:?}; expected ADDRESS:PORT"))
-    })
+    text.parse()
+        .map(Some)
+        .map_err(|_| Failure::new(USAGE, format!("{name} is {text:?}; expected ADDRESS:PORT")))
 }

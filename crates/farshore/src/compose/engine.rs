@@ -83,7 +83,10 @@ async fn containers(
     let uri = &config.engine.uri;
     let store = ImageStore::connect(uri).await?;
     let catalogue = catalogue(program)?;
-    let hub = ImageConfig { exposed_ports: ["8883/tcp", "5671/tcp", "443/tcp"].map(Into::into).into(), ..ImageConfig::default() };
+    let hub = ImageConfig {
+        exposed_ports: ["8883/tcp", "5671/tcp", "443/tcp"].map(Into::into).into(),
+        ..ImageConfig::default()
+    };
     store.build(&reference(EDGE_HUB_NAMES[1])?, program, &hub).await?;
     let sensor = ImageConfig { user: SENSOR_USER.into(), ..ImageConfig::default() };
     store.build(&reference(SENSOR_NAMES[1])?, program, &sensor).await?;

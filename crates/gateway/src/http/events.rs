@@ -8,7 +8,9 @@ use futures_util::stream;
 use host::signals::Shutdown;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
-use iot_proto::payload::event::{ConsumerGroupsJson, EventLine, EventParts, NDJSON, PartitionJson, PartitionsJson};
+use iot_proto::payload::event::{
+    ConsumerGroupsJson, EventLine, EventParts, NDJSON, PartitionJson, PartitionsJson,
+};
 use iot_proto::rest::{EventsQuery, Query};
 use model::Fault;
 

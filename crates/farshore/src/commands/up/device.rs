@@ -160,9 +160,7 @@ impl Report {
 
 /// The deployment of `up`: the edge hub and the sensor, by their well-known names.
 pub(super) fn manifest(containers: bool, listen: EdgeHubListen, storage: &Path) -> Value {
-    let published = |address: SocketAddr| {
-        json!([{"HostIp": address.ip().to_string(), "HostPort": address.port().to_string()}])
-    };
+    let published = |address: SocketAddr| json!([{"HostIp": address.ip().to_string(), "HostPort": address.port().to_string()}]);
     let hub_options = if containers {
         json!({"HostConfig": {
             "Binds": [format!("{}:/iotedge/storage", storage.display())],

@@ -296,7 +296,9 @@ fn the_hostname_is_the_machines_or_begins_with_it() {
 fn the_clock_is_compared_with_the_hubs() {
     let told = |time: Option<&str>| {
         let time = time.map(|time| time.parse().unwrap());
-        move |facts: &mut Facts| facts.hub = Some(Hub { mqtt: Ok(()), amqp: Ok(()), https: Ok(time) })
+        move |facts: &mut Facts| {
+            facts.hub = Some(Hub { mqtt: Ok(()), amqp: Ok(()), https: Ok(time) })
+        }
     };
     for (time, expected) in [
         (Some("2026-11-25T00:00:09Z"), "ok"),
@@ -357,8 +359,11 @@ fn settings_that_have_no_effect_or_contradict_each_other_are_told() {
 #[test]
 fn a_way_that_is_closed_is_an_error() {
     let closed = |facts: &mut Facts| {
-        facts.hub =
-            Some(Hub { mqtt: Err(vec!["closed".into()]), amqp: Err(vec!["closed".into()]), https: Err(vec!["closed".into()]) });
+        facts.hub = Some(Hub {
+            mqtt: Err(vec!["closed".into()]),
+            amqp: Err(vec!["closed".into()]),
+            https: Err(vec!["closed".into()]),
+        });
     };
     for id in ["host-connect-iothub-mqtt", "host-connect-iothub-https"] {
         assert_eq!(check(id, closed), Outcome::Error(vec!["closed".into()]));
