@@ -1,5 +1,6 @@
 //! The whole agent between a hub's end of MQTT over TLS and a daemon on unix sockets.
 
+use client::device::Transport;
 use std::time::Duration;
 
 use iot_proto::topic::{DeviceTopic, TopicSet};
@@ -35,6 +36,7 @@ impl Life {
     fn start(daemon: &FakeDaemon, hub: &Hub) -> Self {
         let settings = AgentSettings {
             dial: hub.fake.dial(),
+            transport: Transport::Mqtt,
             tls: hub.fake.client_tls(),
             management_socket: daemon.management_socket(),
             workload_socket: daemon.workload_socket(),

@@ -225,7 +225,7 @@ fn an_authority_of_the_same_name_with_another_key_signs_nothing() {
     let top = root(authority("top", None));
     let twin = root(authority("top", None));
     let leaf = der(&below(params("d1"), &twin));
-    check(&[leaf.clone()], &[anchor(&top)], Err("no path"));
+    check(std::slice::from_ref(&leaf), &[anchor(&top)], Err("no path"));
     let anchors = [anchor(&top), anchor(&twin)];
     assert_eq!(verify(&[leaf], &anchors, "d1", now()).unwrap().anchor, &anchors[1]);
 }

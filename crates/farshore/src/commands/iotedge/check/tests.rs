@@ -297,7 +297,7 @@ fn the_clock_is_compared_with_the_hubs() {
     let told = |time: Option<&str>| {
         let time = time.map(|time| time.parse().unwrap());
         move |facts: &mut Facts| {
-            facts.hub = Some(Hub { mqtt: Ok(()), amqp: Ok(()), https: Ok(time) })
+            facts.hub = Some(Hub { mqtt: Ok(()), amqp: Ok(()), https: Ok(time) });
         }
     };
     for (time, expected) in [
