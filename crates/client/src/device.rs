@@ -45,10 +45,10 @@ mod amqp;
 mod backoff;
 mod error;
 mod events;
-mod link;
+pub(crate) mod link;
 mod mqtt;
-mod session;
-mod transport;
+pub(crate) mod session;
+pub(crate) mod transport;
 
 pub use error::{ConnectError, Refusal, SendError, TwinError};
 pub use events::{ClientEvent, Delivery, Events, MethodCall, MethodReply, Settle};

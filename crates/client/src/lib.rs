@@ -16,6 +16,7 @@ pub mod device;
 pub mod dial;
 pub mod edge;
 pub mod environment;
+pub mod events;
 pub mod registry;
 pub mod scope;
 pub mod service;

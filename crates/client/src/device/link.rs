@@ -14,7 +14,7 @@ use super::session::Moved;
 use super::transport::Stream;
 
 /// What the machines of all protocols have in common.
-pub(super) trait Machine {
+pub(crate) trait Machine {
     /// What it tells.
     type Event;
 
@@ -39,8 +39,8 @@ pub(super) trait Machine {
 }
 
 /// A connection with its machine.
-pub(super) struct Link<M> {
-    pub(super) machine: M,
+pub(crate) struct Link<M> {
+    pub(crate) machine: M,
     stream: Stream,
     input: BytesMut,
     unflushed: bool,
@@ -48,12 +48,12 @@ pub(super) struct Link<M> {
 }
 
 impl<M: Machine> Link<M> {
-    pub(super) fn new(stream: Stream, machine: M, clock: Clock) -> Self {
+    pub(crate) fn new(stream: Stream, machine: M, clock: Clock) -> Self {
         Self { machine, stream, input: BytesMut::new(), unflushed: false, clock }
     }
 
     /// The machine's next event, after letting it go on with bytes that it had left.
-    pub(super) fn poll_event(&mut self) -> Option<M::Event> {
+    pub(crate) fn poll_event(&mut self) -> Option<M::Event> {
         if self.machine.wants_resume() {
             self.take_input();
         }
@@ -61,22 +61,22 @@ impl<M: Machine> Link<M> {
     }
 
     /// When [`Self::handle_timeout`] is due.
-    pub(super) fn deadline(&self) -> Option<Mono> {
+    pub(crate) fn deadline(&self) -> Option<Mono> {
         self.machine.poll_timeout().map(|at| Mono::ZERO + at)
     }
 
-    pub(super) fn handle_timeout(&mut self) {
+    pub(crate) fn handle_timeout(&mut self) {
         self.machine.handle_timeout(self.now());
     }
 
     /// The machine's time.
-    pub(super) fn now(&self) -> Duration {
+    pub(crate) fn now(&self) -> Duration {
         self.clock.now().since_origin()
     }
 
     /// Writes what there is to write and reads what there is to read; waits for either. Nothing
     /// is lost when this is dropped midway.
-    pub(super) async fn exchange(&mut self) -> io::Result<Moved> {
+    pub(crate) async fn exchange(&mut self) -> io::Result<Moved> {
         poll_fn(|cx| self.poll_exchange(cx)).await
     }
 

@@ -84,7 +84,7 @@ pub(super) enum Event {
 
 /// What a look at the socket brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Moved {
+pub(crate) enum Moved {
     /// Bytes went out; there is room again.
     Written,
     /// Bytes came in and went through the machine.

@@ -92,15 +92,15 @@ impl FromStr for Transport {
 /// The bytes of a connection.
 ///
 /// On the heap: a TLS stream is large, and moving it would make every future on the way as large.
-pub(super) type Stream = Box<dyn ByteStream>;
+pub(crate) type Stream = Box<dyn ByteStream>;
 
 /// Reads and writes bytes.
-pub(super) trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(crate) trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> ByteStream for S {}
 
 /// Dials, makes the TLS handshake and, where there is one, the WebSocket's.
-pub(super) async fn connect(
+pub(crate) async fn connect(
     transport: Transport,
     dial: &Dial,
     tls: &ClientTls,

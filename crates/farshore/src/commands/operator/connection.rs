@@ -6,11 +6,13 @@
 use std::path::{Path, PathBuf};
 
 use client::Dial;
-use client::dial::HTTPS_PORT;
+use client::dial::{AMQP_PORT, HTTPS_PORT};
+use client::events::EventsLogin;
 use client::service::HubClient;
 use host::clock::Clock;
 use host::tls::ClientTls;
 use iot_proto::connection_string::ServiceConnectionString;
+use iot_proto::event_hubs::connection_string::EventsConnectionString;
 use serde::Deserialize;
 
 use crate::commands::up::default_data_dir;
@@ -100,6 +102,39 @@ impl Connection {
         };
         let client = HubClient::new(&found.login, found.https, tls, Clock::system())?;
         Ok(Hub { client, host_name })
+    }
+
+    /// The event endpoint, when the options name one, or when the hub's is `wanted`: how to reach
+    /// it, and whom to trust.
+    pub(crate) fn events(&self, wanted: bool) -> Result<Option<(EventsLogin, ClientTls)>, Failure> {
+        if let Some(Secret(login)) = &self.login
+            && EventsConnectionString::is_meant_by(login)
+        {
+            let login: EventsConnectionString = login
+                .trim()
+                .parse()
+                .map_err(|error| Failure::new(USAGE, format!("--login: {error}")))?;
+            let Some(entity) = login.entity else {
+                return Err(Failure::new(USAGE, "--login: EntityPath is missing"));
+            };
+            let dial = Dial::parse(&login.host_name, AMQP_PORT);
+            let (policy, key, entity) = (login.policy, login.key, Some(entity));
+            let tls = trust(self.ca.as_deref())?;
+            return Ok(Some((EventsLogin { dial, policy, key, entity }, tls)));
+        }
+        if !wanted {
+            return Ok(None);
+        }
+        let found = self.find()?;
+        let port = match &self.login {
+            Some(_) => None,
+            None => read_login(&data_dir(self.data.as_deref())?.join(LOGIN_FILE))?
+                .and_then(|file| file.amqp_port),
+        };
+        let dial = Dial::new(found.https.host, port.unwrap_or(AMQP_PORT));
+        let ServiceConnectionString { policy, key, .. } = found.login;
+        let tls = trust(found.ca.as_deref())?;
+        Ok(Some((EventsLogin { dial, policy, key, entity: None }, tls)))
     }
 
     fn find(&self) -> Result<Found, Failure> {

@@ -1,7 +1,12 @@
 //! `farshore monitor`: messages as they arrive at the hub, partition by partition.
 //!
+//! With a connection string of the event endpoint, or a consumer group, it is an Event Hubs client
+//! (`endpoint.rs`); else it reads the hub's own route.
+//!
 //! Each partition is followed by a task of its own; a broken line is taken up after the last event
 //! that came, so nothing is shown twice and nothing is left out.
+
+mod endpoint;
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -10,7 +15,7 @@ use client::service::{HubClient, Partition, RestError};
 use host::clock::Clock;
 use iot_proto::payload::event::{EventLine, SOURCE};
 use iot_proto::rest::{EventStart, EventsQuery};
-use model::DeviceId;
+use model::{ConsumerGroup, DeviceId};
 use tokio::sync::mpsc;
 
 use super::connection::Connection;
@@ -32,6 +37,11 @@ pub(crate) struct Arguments {
     /// Only this partition
     #[arg(long, value_name = "NUMBER")]
     partition: Option<u32>,
+    /// Read the Event Hubs compatible endpoint over AMQP, through this consumer group
+    ///
+    /// With --login "Endpoint=sb://…" that is what is read, by default through $Default.
+    #[arg(long, value_name = "NAME")]
+    consumer_group: Option<ConsumerGroup>,
     /// End after so many messages
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
@@ -77,8 +87,14 @@ impl FromStr for From {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let hub = arguments.connection.hub()?;
     let clock = Clock::system();
+    let endpoint = arguments.connection.events(arguments.consumer_group.is_some())?;
+    if let Some((login, tls)) = endpoint {
+        eprintln!("watching {}; Ctrl-C ends it", login.dial.host);
+        let events = endpoint::follow(&arguments, login, tls, clock.clone()).await?;
+        return show(&arguments, events, &clock).await;
+    }
+    let hub = arguments.connection.hub()?;
     let partitions = hub.client.partitions().await.map_err(failed)?;
     let partitions = chosen(partitions, arguments.partition)?;
     let (sender, events) = mpsc::channel(EVENTS_MAX);
@@ -98,8 +114,17 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     }
     drop(sender);
     eprintln!("watching {}; Ctrl-C ends it", hub.host_name);
+    show(&arguments, events, &clock).await
+}
+
+/// Shows what comes until it is enough.
+async fn show(
+    arguments: &Arguments,
+    events: mpsc::Receiver<Result<EventLine, Failure>>,
+    clock: &Clock,
+) -> Result<(), Failure> {
     let limit = arguments.timeout.map(Duration::from_secs);
-    let mut shown = Shown { arguments: &arguments, count: 0 };
+    let mut shown = Shown { arguments, count: 0 };
     let end = match limit {
         Some(limit) => clock.timeout(limit, shown.all(events)).await,
         None => Ok(shown.all(events).await),
@@ -141,10 +166,10 @@ struct Shown<'a> {
 impl Shown<'_> {
     async fn all(
         &mut self,
-        mut events: mpsc::Receiver<Result<EventLine, RestError>>,
+        mut events: mpsc::Receiver<Result<EventLine, Failure>>,
     ) -> Result<(), Failure> {
         while let Some(event) = events.recv().await {
-            let event = event.map_err(failed)?;
+            let event = event?;
             if !self.is_wanted(&event) {
                 continue;
             }
@@ -209,7 +234,7 @@ struct Follower {
     clock: Clock,
     partition: u32,
     from: EventStart,
-    sender: mpsc::Sender<Result<EventLine, RestError>>,
+    sender: mpsc::Sender<Result<EventLine, Failure>>,
 }
 
 impl Follower {
@@ -232,7 +257,7 @@ impl Follower {
                 }
                 Err(error) => {
                     // Fails when nobody listens any more.
-                    let _ = self.sender.send(Err(error)).await;
+                    let _ = self.sender.send(Err(failed(error))).await;
                     return;
                 }
             }
