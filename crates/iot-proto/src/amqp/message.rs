@@ -128,9 +128,7 @@ pub struct ReceivedFacts {
 }
 
 /// Reads a message that a hub delivered: the inverse of [`cloud_to_device`] and [`module_input`].
-pub fn from_hub(
-    mut message: ::amqp::Message,
-) -> Result<(Message, ReceivedFacts), MessageError> {
+pub fn from_hub(mut message: ::amqp::Message) -> Result<(Message, ReceivedFacts), MessageError> {
     let annotations = std::mem::take(&mut message.message_annotations);
     let number = |key| annotations.get(key).and_then(Value::as_i64);
     let facts = ReceivedFacts {
