@@ -25,7 +25,7 @@ use uuid::Uuid;
 use super::*;
 use crate::auth::{Credential, PolicyCredential};
 use crate::backend::{
-    DeliveryKind, DeviceLink, Open, OpenError, Opened, Receipt, Settlement, StoredSession,
+    DeliveryKind, DeviceLink, Open, OpenError, Opened, Promise, Receipt, Settlement, StoredSession,
     SubmitError, Subscriptions,
 };
 use crate::session::{CloseReason, Delivery, DeviceSession, Downlink};
@@ -49,6 +49,9 @@ struct State {
     stored: Option<Vec<(String, u8)>>,
     heard: Vec<String>,
     store_is_down: bool,
+    /// Receipts stay open.
+    holds: bool,
+    promises: Vec<Promise>,
     /// A message that waits for a listener.
     waiting: Option<Message>,
 }
@@ -114,7 +117,13 @@ impl DeviceLink for FakeLink {
                 message.properties
             ));
         }
-        Ok(Receipt::Done)
+        let mut state = self.0.lock();
+        if !state.holds {
+            return Ok(Receipt::Done);
+        }
+        let (promise, receipt) = Receipt::promised();
+        state.promises.push(promise);
+        Ok(receipt)
     }
 
     fn permit(&self, _: DeliveryKind, _: u64) {}
@@ -332,6 +341,34 @@ async fn telemetry_is_acknowledged_in_order() {
     client.send(Packet::Disconnect).await;
     assert_eq!(client.next().await, None);
     bench.hears("close graceful=true").await;
+}
+
+/// Nothing is acknowledged that is not on the disk; what fails there ends the connection without an
+/// acknowledgement, and the client keeps its message.
+#[tokio::test]
+async fn no_puback_leaves_before_its_message_is_durable() {
+    let bench = Bench::new();
+    let mut client = bench.connected("dev1").await;
+    bench.state.lock().holds = true;
+    let topic = "devices/dev1/messages/events/";
+    client.publish(topic, b"one", 1).await;
+    bench.hears("telemetry one").await;
+    client.publish(topic, b"two", 2).await;
+    bench.hears("telemetry two").await;
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    let early = tokio::select! {
+        biased;
+        packet = client.next() => Some(packet),
+        () = std::future::ready(()) => None,
+    };
+    assert_eq!(early, None, "acknowledged before it was durable");
+    let mut promises = std::mem::take(&mut bench.state.lock().promises).into_iter();
+    promises.next().unwrap().keep(Ok(()));
+    assert_eq!(client.next().await, Some(Packet::Puback(PacketId::new(1).unwrap())));
+    promises.next().unwrap().keep(Err(SubmitError::Unavailable("disk died".into())));
+    assert_eq!(client.next().await, None);
 }
 
 /// `device-protocol.md` §3.2: the code says what a client should do next.
