@@ -140,7 +140,7 @@ fn node_packages() -> Outcome {
     for name in ["package.json", "package-lock.json"] {
         std::fs::copy(source.join(name), folder.join(name))?;
     }
-    run(Command::new("npm").current_dir(&folder).args([
+    run(Command::new("npm").arg("--prefix").arg(&folder).args([
         "ci",
         "--ignore-scripts",
         "--no-audit",
