@@ -118,7 +118,7 @@ def test_cloud_to_device_complete(site, sdk, protocol, credential):
         assert message["properties"]["prop"] == "v/1 ü"
         client.settle(message, "complete")
         wait_until_queue_is_empty(site, device_id)
-    assert site.feedback(device_id, "m 1") == "Success"
+    site.expect_feedback(device_id, "m 1", "Success")
 
 
 @cell("C2D abandon")
@@ -133,7 +133,7 @@ def test_cloud_to_device_abandon(site, sdk, protocol, credential):
         assert (again["body"], again["message_id"]) == (b"again", "m-2")
         client.settle(again, "complete")
         wait_until_queue_is_empty(site, device_id)
-    assert site.feedback(device_id, "m-2") == "Success"
+    site.expect_feedback(device_id, "m-2", "Success")
 
 
 @cell("C2D reject")
@@ -145,7 +145,7 @@ def test_cloud_to_device_reject(site, sdk, protocol, credential):
         client.settle(client.next("c2d"), "reject")
         wait_until_queue_is_empty(site, device_id)
         assert client.inboxes["c2d"].empty()
-    assert site.feedback(device_id, "m-3") == "Rejected"
+    site.expect_feedback(device_id, "m-3", "Rejected")
 
 
 def set_desired(site, identity, desired):
@@ -263,3 +263,10 @@ def test_edge_input(site, sdk, protocol, credential, edge):
             client.settle(message, "complete")
         client.send("again", output="loop")
         assert client.next("input")["body"] == b"again"
+
+
+def test_feedback_tells_what_became_of_each_message(site):
+    """Of all cells together: a record is held back for 15 s, to be sent with others."""
+    assert site.expected
+    for (device_id, message_id), outcome in site.expected.items():
+        assert site.feedback(device_id, message_id) == outcome, (device_id, message_id)
