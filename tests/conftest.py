@@ -7,7 +7,7 @@ import pytest
 
 from harness import matrix
 from harness.edge import Edge
-from harness.hub import Hub
+from harness.hub import Hub, running
 from harness.program import Service
 from harness.site import Site
 from harness.trust import Trust
@@ -24,12 +24,8 @@ def trust():
 @pytest.fixture(scope="session")
 def hub(trust):
     """The hub that most tests share. Nobody stops it."""
-    hub = Hub(trust).start()
-    yield hub
-    assert hub.service.is_running, f"the shared hub died\n{hub.service.tail()}"
-    hub.stop()
-    assert "panicked" not in hub.service.log(whole=True)
-    shutil.rmtree(hub.dir, ignore_errors=True)
+    with running(trust) as hub:
+        yield hub
 
 
 @pytest.fixture

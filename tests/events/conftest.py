@@ -6,7 +6,15 @@ from contextlib import contextmanager
 import pytest
 from azure.eventhub import EventHubConsumerClient
 
+from harness.hub import running
 from harness.program import farshore
+
+
+@pytest.fixture(scope="session")
+def hub(trust):
+    """A hub of these tests' own: they read logs from the beginning, and the shared hub's is long."""
+    with running(trust) as hub:
+        yield hub
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,10 @@
 """A hub of our own, from a settings file, on an address of its own."""
 
 import json
+import shutil
 import tempfile
 import uuid
+from contextlib import contextmanager
 from pathlib import Path
 
 import requests
@@ -192,3 +194,14 @@ class Identity:
             text += f";ModuleId={self.module_id}"
         text += f";SharedAccessKey={self.key}"
         return f"{text};GatewayHostName={gateway}" if gateway else text
+
+
+@contextmanager
+def running(trust):
+    """A hub that nobody stops, for as long as tests share it."""
+    hub = Hub(trust).start()
+    yield hub
+    assert hub.service.is_running, f"the hub died\n{hub.service.tail()}"
+    hub.stop()
+    assert "panicked" not in hub.service.log(whole=True)
+    shutil.rmtree(hub.dir, ignore_errors=True)
