@@ -7,7 +7,7 @@ use std::time::Duration;
 use gateway::backend::Subscriptions;
 use gateway::session::{CloseReason, DeviceSession, Downlink};
 use host::clock::Mono;
-use model::{Fault, FaultKind, IdentityId};
+use model::{DeviceId, Fault, FaultKind, IdentityId, ModuleId};
 use parking_lot::Mutex;
 use store::signals::Signal;
 use tokio::sync::Notify;
@@ -26,6 +26,8 @@ pub(crate) struct Sessions {
 struct Live {
     session: DeviceSession,
     link: Weak<Link>,
+    /// The edge device whose edge hub vouched for it.
+    actor: Option<DeviceId>,
     subscriptions: Subscriptions,
     takeovers: Takeovers,
 }
@@ -62,6 +64,7 @@ impl Sessions {
         let entry = Live {
             session: session.clone(),
             link: Arc::downgrade(link),
+            actor: link.actor().cloned(),
             subscriptions: Subscriptions::default(),
             takeovers,
         };
@@ -105,13 +108,16 @@ impl Sessions {
         }
     }
 
-    /// A device changed: its own session and those of its modules must prove themselves again.
+    /// An identity changed: its own session must prove itself again. So must those of a device's
+    /// modules, and of everybody whom its edge hub has vouched for.
     fn close_family(&self, id: &IdentityId, reason: CloseReason) {
-        if id.module.is_some() {
+        let vouches = id.module.as_ref().is_none_or(ModuleId::is_edge_hub);
+        if !vouches {
             return self.close(id, reason);
         }
         for (other, entry) in self.live.lock().iter() {
-            if other.device == id.device {
+            let is_own = other == id || (id.module.is_none() && other.device == id.device);
+            if is_own || entry.actor.as_ref() == Some(&id.device) {
                 entry.session.close(reason);
             }
         }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gateway::auth::{AuthMethod, Evidence, Fingerprint, Identities, Principal, ProvenBy};
+use gateway::auth::{Actor, AuthMethod, Evidence, Fingerprint, Identities, Principal, ProvenBy};
 use gateway::backend::cloud_to_device::CloudToDeviceBackend;
 use gateway::backend::configurations::ConfigurationBackend;
 use gateway::backend::events::{EventReader, EventsBackend};
@@ -80,13 +80,24 @@ impl Bench {
         id: &str,
         stored_session: StoredSession,
     ) -> Result<Connected, OpenError> {
+        self.connect_behind(None, id, stored_session).await
+    }
+
+    /// Connects as an edge hub does for a client behind it.
+    async fn connect_behind(
+        &self,
+        edge: Option<&str>,
+        id: &str,
+        stored_session: StoredSession,
+    ) -> Result<Connected, OpenError> {
         let identity: IdentityId = id.parse().unwrap();
         let generation = self.hub.credential(&identity).await.unwrap().unwrap().generation;
+        let actor = edge.map(|edge| Actor { device: device(edge), generation: generation.clone() });
         let principal = Principal {
             identity,
             generation,
             method: AuthMethod::DeviceSas,
-            evidence: Evidence { actor: None, by: ProvenBy::Key(Fingerprint::of_key("a2V5")) },
+            evidence: Evidence { actor, by: ProvenBy::Key(Fingerprint::of_key("a2V5")) },
             expires: Timestamp::MAX,
         };
         let (session, end) = DeviceSession::new(64);
@@ -400,6 +411,25 @@ async fn sessions_are_taken_over_and_cut() {
     }
     assert_eq!(refused, 9);
     assert_eq!(open.last().unwrap().end.close_reason(), None, "the last one in stays");
+}
+
+#[tokio::test]
+async fn an_edge_device_that_is_disabled_takes_along_whom_it_vouched_for() {
+    let bench = Bench::new();
+    for id in ["edge", "leaf", "other"] {
+        bench
+            .hub
+            .put_device(&device(id), DeviceWrite::default(), Precondition::Absent)
+            .await
+            .unwrap();
+    }
+    let resume = StoredSession::Resume;
+    let leaf = bench.connect_behind(Some("edge"), "leaf", resume).await.unwrap();
+    let other = bench.connect("other").await.unwrap();
+    let disabled = DeviceWrite { status: Some(Status::Disabled), ..DeviceWrite::default() };
+    bench.hub.put_device(&device("edge"), disabled, Precondition::Exists).await.unwrap();
+    assert_eq!(leaf.end.closed().await, CloseReason::IdentityChanged);
+    assert_eq!(other.end.close_reason(), None);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use gateway::session::DeviceSession;
 use model::message::{Message, SystemProperty};
 use model::method::MethodResponse;
 use model::twin::Object;
-use model::{Fault, FaultKind, IdentityId};
+use model::{DeviceId, Fault, FaultKind, IdentityId};
 use serde_json::Value;
 use store::StoreError;
 use store::signals::Signal;
@@ -46,6 +46,11 @@ impl Link {
             partition,
             deliveries: Deliveries::default(),
         }
+    }
+
+    /// The edge device whose edge hub vouched for the identity.
+    pub(crate) fn actor(&self) -> Option<&DeviceId> {
+        self.principal.evidence.actor.as_ref().map(|actor| &actor.device)
     }
 
     pub(super) fn id(&self) -> &IdentityId {
