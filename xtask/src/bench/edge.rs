@@ -114,6 +114,8 @@ fn begin<'a>(arguments: &Arguments, programs: &'a Programs) -> Result<Bench<'a>,
     command.arg("--management-socket").arg(dir.join("mgmt.sock"));
     command.arg("--hub-ca").arg(hub.data.join("ca.pem")).args(["--hub-address", "127.0.0.1"]);
     command.args(["--hub-https-port", &https.to_string(), "--edge-hub-listen", "127.0.0.2:18883"]);
+    // What is spoken upstream when nobody says otherwise.
+    command.args(["--hub-amqp-port", &hub.amqps_port.to_string()]);
     if arguments.no_docker {
         command.arg("--no-docker");
     }

@@ -164,7 +164,7 @@ pub(super) struct Hub<'a> {
     /// Where it listens for AMQP without TLS.
     pub(super) amqp: SocketAddr,
     /// And with TLS.
-    amqps_port: u16,
+    pub(super) amqps_port: u16,
 }
 
 impl Hub<'_> {
