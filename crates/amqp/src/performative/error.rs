@@ -1,5 +1,7 @@
 //! Errors as they are told to the peer. Part 2 §2.8.14.
 
+use std::fmt;
+
 use crate::types::{Map, Symbol};
 
 /// Why a link, session, connection or delivery was refused or ended.
@@ -17,6 +19,17 @@ impl Error {
     /// An error with a text.
     pub fn new(condition: Symbol, description: impl Into<String>) -> Error {
         Error { condition, description: Some(description.into()), info: Map::new() }
+    }
+}
+
+impl fmt::Display for Error {
+    /// The text, after what programs look at.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.condition.as_str())?;
+        match &self.description {
+            Some(description) => write!(f, ": {description}"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -56,9 +56,7 @@ fn closed(dial: &Dial, identity: &str, closed: Closed) -> ConnectError {
         Closed::Peer(Some(error)) => refused(condition(Some(error))),
         Closed::SaslRefused(outcome) => refused(Refusal::Sasl(outcome)),
         Closed::TimedOut(source) => ConnectError::AmqpSilent { dial, source },
-        Closed::Violation(error) => {
-            ConnectError::AmqpViolation { dial, what: error.description.unwrap_or_default() }
-        }
+        Closed::Violation(error) => ConnectError::AmqpViolation { dial, what: error.to_string() },
         Closed::MechanismNotOffered(_) => ConnectError::AmqpViolation {
             dial,
             what: "it does not offer the SASL mechanism that is needed".to_owned(),

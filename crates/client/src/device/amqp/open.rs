@@ -112,7 +112,7 @@ impl Opening {
                     Event::SessionEnded { cause: Cause::Violation(error), .. }
                     | Event::Detached { cause: Cause::Violation(error), .. },
                 ) => {
-                    let what = error.description.unwrap_or_default();
+                    let what = error.to_string();
                     return Err(ConnectError::AmqpViolation { dial: dial(), what });
                 }
                 Some(event) => return Ok(event),

@@ -362,7 +362,7 @@ impl AmqpSession {
         match cause {
             Cause::Peer(error) => self.lose(condition(error)),
             Cause::Violation(error) => {
-                let what = error.description.unwrap_or_default();
+                let what = error.to_string();
                 let dial = self.options.dial.clone();
                 self.lost.get_or_insert(ConnectError::AmqpViolation { dial, what });
             }
