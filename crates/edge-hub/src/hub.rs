@@ -9,15 +9,15 @@ use std::time::Duration;
 
 use client::device::UPSTREAM_DEFAULT;
 use client::environment::EnvironmentError;
-use gateway::peer::Peer;
+use gateway::listener::{self, Head};
 use gateway::session::CloseReason;
-use gateway::{amqp, http, listener, mqtt};
+use gateway::{amqp, http, mqtt};
 use host::clock::Clock;
 use host::fs::{FileLock, FsError};
 use host::metrics::Metrics;
-use host::net::{NetError, TcpListener, TcpStream};
+use host::net::{NetError, TcpListener};
 use host::signals::Shutdown;
-use host::tls::{ServerStream, ServerTls, TlsError};
+use host::tls::{ServerTls, TlsError};
 use tokio::task::JoinSet;
 
 use crate::certificate::{Certificate, CertificateError};
@@ -211,27 +211,14 @@ impl EdgeHub {
         let edge = self.core.edge.clone();
         let https = Arc::new(http::EdgeHead::new(backend, edge, web_sockets, clock.clone()));
         let tls = &certificate.tls;
-        let stop = self.shutdown.clone();
         for socket in listeners.mqtt {
-            let (head, stop) = (Arc::clone(&mqtt), stop.clone());
-            self.listen(socket, tls, move |stream, peer| {
-                let (head, stop) = (Arc::clone(&head), stop.clone());
-                async move { head.serve(stream, peer, &stop).await }
-            });
+            self.listen(socket, tls, Arc::clone(&mqtt));
         }
         for socket in listeners.amqp {
-            let (head, stop) = (Arc::clone(&amqp), stop.clone());
-            self.listen(socket, tls, move |stream, peer| {
-                let (head, stop) = (Arc::clone(&head), stop.clone());
-                async move { head.serve(stream, peer, &stop).await }
-            });
+            self.listen(socket, tls, Arc::clone(&amqp));
         }
         for socket in listeners.https {
-            let (head, stop) = (Arc::clone(&https), stop.clone());
-            self.listen(socket, tls, move |stream, peer| {
-                let (head, stop) = (Arc::clone(&head), stop.clone());
-                async move { head.serve(stream, peer, &stop).await }
-            });
+            self.listen(socket, tls, Arc::clone(&https));
         }
         self.chore(|core| async move { config::serve_own(core, own_events).await });
         self.chore(|core| async move { core.routes.keep(&core).await });
@@ -242,14 +229,7 @@ impl EdgeHub {
     }
 
     /// Serves what comes in on a socket.
-    fn listen<W>(
-        &mut self,
-        socket: TcpListener,
-        tls: &ServerTls,
-        serve: impl Fn(ServerStream<TcpStream>, Peer) -> W + Send + Sync + 'static,
-    ) where
-        W: Future<Output = ()> + Send + 'static,
-    {
+    fn listen(&mut self, socket: TcpListener, tls: &ServerTls, head: Arc<impl Head>) {
         let (core, tls, stop) = (Arc::clone(&self.core), tls.clone(), self.shutdown.clone());
         self.tasks.spawn(async move {
             // Nobody is let in before it is known where messages go.
@@ -257,7 +237,7 @@ impl EdgeHub {
                 () = core.routes.ready() => {}
                 () = stop.wait() => return,
             }
-            listener::serve_tls(socket, tls, core.clock.clone(), stop, serve).await;
+            listener::serve_head_tls(socket, tls, core.clock.clone(), stop, head).await;
         });
     }
 

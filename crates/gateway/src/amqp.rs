@@ -42,7 +42,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::auth::Identities;
 use crate::backend::DeviceBackend;
+use crate::listener;
 use crate::peer::Peer;
+use crate::session::DOWNLINKS_MAX;
 
 /// The AMQP head of a backend. One for all its listeners.
 pub struct Head<B, N = nodes::DevicesOnly> {
@@ -74,7 +76,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             machine: Arc::default(),
-            downlink_max: 64,
+            downlink_max: DOWNLINKS_MAX,
             requests_max: 256,
             work_max: 16 * 1024,
             telemetry_window: 256,
@@ -83,16 +85,10 @@ impl Default for Settings {
     }
 }
 
-impl<B: DeviceBackend + Identities, N: nodes::Nodes> Head<B, N> {
-    /// A head for this backend and these nodes.
-    pub fn new(backend: Arc<B>, nodes: Arc<N>, clock: Clock, settings: Settings) -> Self {
-        Self { backend, nodes, clock, settings }
-    }
-
-    /// Serves one connection until it ends.
-    pub async fn serve<S>(&self, io: S, peer: Peer, shutdown: &Shutdown)
+impl<B: DeviceBackend + Identities, N: nodes::Nodes> listener::Head for Head<B, N> {
+    async fn serve<S>(self: &Arc<Self>, io: S, peer: Peer, shutdown: &Shutdown)
     where
-        S: AsyncRead + AsyncWrite + Unpin + Send,
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let around = core::Around {
             backend: Arc::clone(&self.backend),
@@ -102,5 +98,12 @@ impl<B: DeviceBackend + Identities, N: nodes::Nodes> Head<B, N> {
             peer,
         };
         Box::pin(connection::run(io, around, shutdown)).await;
+    }
+}
+
+impl<B: DeviceBackend + Identities, N: nodes::Nodes> Head<B, N> {
+    /// A head for this backend and these nodes.
+    pub fn new(backend: Arc<B>, nodes: Arc<N>, clock: Clock, settings: Settings) -> Self {
+        Self { backend, nodes, clock, settings }
     }
 }

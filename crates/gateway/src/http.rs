@@ -36,6 +36,7 @@ use crate::backend::feedback::FeedbackBackend;
 use crate::backend::methods::MethodBackend;
 use crate::backend::registry::RegistryBackend;
 use crate::backend::twins::TwinBackend;
+use crate::listener;
 use crate::peer::Peer;
 
 pub use edge::EdgeHead;
@@ -83,14 +84,8 @@ const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// How long a body may take to arrive.
 const BODY_DEADLINE: Duration = Duration::from_secs(30);
 
-impl<B: ServiceBackend> Head<B> {
-    /// A head for this backend; WebSockets go on to the other heads.
-    pub fn new(backend: Arc<B>, web_sockets: impl Upgrades, clock: Clock) -> Self {
-        Self { backend, web_sockets: Arc::new(web_sockets), clock }
-    }
-
-    /// Serves one connection until it ends.
-    pub async fn serve<S>(self: &Arc<Self>, io: S, peer: Peer, shutdown: &Shutdown)
+impl<B: ServiceBackend> listener::Head for Head<B> {
+    async fn serve<S>(self: &Arc<Self>, io: S, peer: Peer, shutdown: &Shutdown)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -105,6 +100,13 @@ impl<B: ServiceBackend> Head<B> {
         {
             tracing::debug!(%peer, error = %host::logs::chain(&error), "http connection ended");
         }
+    }
+}
+
+impl<B: ServiceBackend> Head<B> {
+    /// A head for this backend; WebSockets go on to the other heads.
+    pub fn new(backend: Arc<B>, web_sockets: impl Upgrades, clock: Clock) -> Self {
+        Self { backend, web_sockets: Arc::new(web_sockets), clock }
     }
 
     async fn handle(

@@ -13,6 +13,7 @@ use host::clock::Clock;
 use host::net::{TcpListener, TcpStream};
 use host::signals::Shutdown;
 use host::tls::{ServerStream, ServerTls, presented_chain, requested_name};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 
 use crate::peer::Peer;
@@ -21,6 +22,50 @@ use crate::peer::Peer;
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 /// Connections may take this long to end at a shutdown.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
+
+/// What serves the connections of one protocol.
+pub trait Head: Send + Sync + 'static {
+    /// Serves one connection until it ends.
+    fn serve<S>(
+        self: &Arc<Self>,
+        io: S,
+        peer: Peer,
+        shutdown: &Shutdown,
+    ) -> impl Future<Output = ()> + Send
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+}
+
+/// [`serve_tls`] for a head.
+pub async fn serve_head_tls(
+    listener: TcpListener,
+    tls: ServerTls,
+    clock: Clock,
+    shutdown: Shutdown,
+    head: Arc<impl Head>,
+) {
+    let stop = shutdown.clone();
+    serve_tls(listener, tls, clock, shutdown, move |stream, peer| {
+        let (head, stop) = (Arc::clone(&head), stop.clone());
+        async move { head.serve(stream, peer, &stop).await }
+    })
+    .await;
+}
+
+/// [`serve_plain`] for a head.
+pub async fn serve_head_plain(
+    listener: TcpListener,
+    clock: Clock,
+    shutdown: Shutdown,
+    head: Arc<impl Head>,
+) {
+    let stop = shutdown.clone();
+    serve_plain(listener, clock, shutdown, move |stream, peer| {
+        let (head, stop) = (Arc::clone(&head), stop.clone());
+        async move { head.serve(stream, peer, &stop).await }
+    })
+    .await;
+}
 
 /// Accepts TLS connections until the shutdown, then waits for the last ones to end.
 pub async fn serve_tls<F, W>(

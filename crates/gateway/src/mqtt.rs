@@ -27,7 +27,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::auth::Identities;
 use crate::backend::DeviceBackend;
+use crate::listener;
 use crate::peer::Peer;
+use crate::session::DOWNLINKS_MAX;
 
 /// The MQTT head of a backend. One for all its listeners.
 pub struct Head<B> {
@@ -54,9 +56,19 @@ impl Default for Settings {
         let mut machine = server::Settings::default();
         // The largest message and the longest topic; the exact size is checked when it is parsed.
         machine.limits.packet_bytes_max = limits::TELEMETRY_BYTES_MAX + 65_535 + 4;
-        // As many calls and messages as may be under way at once, and changes of desired properties.
-        let downlink_max = limits::METHODS_IN_FLIGHT_MAX + limits::CLOUD_TO_DEVICE_WINDOW + 48;
-        Self { machine, downlink_max, requests_max: 32, subscriptions_max: 32 }
+        Self { machine, downlink_max: DOWNLINKS_MAX, requests_max: 32, subscriptions_max: 32 }
+    }
+}
+
+impl<B: DeviceBackend + Identities> listener::Head for Head<B> {
+    async fn serve<S>(self: &Arc<Self>, io: S, peer: Peer, shutdown: &Shutdown)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        // In a box of its own: the handshake's memory is given back when it is over.
+        if let Some(mut connection) = Box::pin(self.admit(io, peer, shutdown)).await {
+            connection.run().await;
+        }
     }
 }
 
@@ -64,17 +76,6 @@ impl<B: DeviceBackend + Identities> Head<B> {
     /// A head for this backend.
     pub fn new(backend: Arc<B>, clock: Clock, settings: Settings) -> Self {
         Self { backend, clock, settings }
-    }
-
-    /// Serves one connection until it ends.
-    pub async fn serve<S>(&self, io: S, peer: Peer, shutdown: &Shutdown)
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send,
-    {
-        // In a box of its own: the handshake's memory is given back when it is over.
-        if let Some(mut connection) = Box::pin(self.admit(io, peer, shutdown)).await {
-            connection.run().await;
-        }
     }
 
     /// From the first byte to an open session; none when the client was turned away.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use jiff::Timestamp;
+use model::limits;
 use model::message::Message;
 use model::method::MethodRequest;
 use model::twin::Object;
@@ -71,6 +72,13 @@ pub enum CloseReason {
     /// This server stops.
     Shutdown,
 }
+
+/// What may wait for one identity on its way down, for every protocol: as many calls and messages as
+/// may be under way at once, and changes of desired properties. A session with more is closed.
+pub const DOWNLINKS_MAX: usize =
+    limits::METHODS_IN_FLIGHT_MAX + limits::CLOUD_TO_DEVICE_WINDOW + DESIRED_MAX;
+/// Desired patches come one by one; a client that lets so many wait does not read.
+const DESIRED_MAX: usize = 48;
 
 /// A handle to one connected identity. Cheap to clone.
 #[derive(Debug)]

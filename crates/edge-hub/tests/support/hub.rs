@@ -138,27 +138,12 @@ impl FakeHub {
         let shutdown = Shutdown::new();
         let web_sockets =
             WebSockets { mqtt: Some(Arc::clone(&head)), amqp: Some(Arc::clone(&amqp)) };
-        let stop = shutdown.clone();
-        let serve = move |stream, peer| {
-            let (head, stop) = (Arc::clone(&head), stop.clone());
-            async move { head.serve(stream, peer, &stop).await }
-        };
         let mut tasks = self.tasks.lock();
         let (tls, clock) = (self.tls.clone(), self.clock.clone());
-        tasks.spawn(listener::serve_tls(
-            mqtt_socket,
-            tls.clone(),
-            clock.clone(),
-            shutdown.clone(),
-            serve,
-        ));
-        let stop = shutdown.clone();
-        let serve = move |stream, peer| {
-            let (head, stop) = (Arc::clone(&amqp), stop.clone());
-            async move { head.serve(stream, peer, &stop).await }
-        };
-        let (stop, over) = (shutdown.clone(), clock.clone());
-        tasks.spawn(listener::serve_tls(amqp_socket, tls.clone(), over, stop, serve));
+        let (over, stop) = (clock.clone(), shutdown.clone());
+        tasks.spawn(listener::serve_head_tls(mqtt_socket, tls.clone(), over, stop, head));
+        let (over, stop) = (clock.clone(), shutdown.clone());
+        tasks.spawn(listener::serve_head_tls(amqp_socket, tls.clone(), over, stop, amqp));
         let hub = Arc::clone(self);
         let serve = move |stream, peer: Peer| {
             let (hub, web_sockets) = (Arc::clone(&hub), web_sockets.clone());

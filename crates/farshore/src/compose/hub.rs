@@ -4,8 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use gateway::amqp::service::ServiceNodes;
+use gateway::listener::{self, Head};
 use gateway::site::Site;
-use gateway::{amqp, http, listener, mqtt};
+use gateway::{amqp, http, mqtt};
 use host::clock::Clock;
 use host::metrics::Metrics;
 use host::net::{self, NetError, TcpListener};
@@ -153,61 +154,19 @@ impl RunningHub {
         let web_sockets = http::WebSockets { mqtt: Some(mqtt), amqp: Some(amqp) };
         let http_head = Arc::new(http::Head::new(backend, web_sockets, clock.clone()));
         for socket in sockets.mqtt {
-            self.serve_mqtt_tls(socket, &mqtt_head, clock);
+            self.serve_tls(socket, &mqtt_head, clock);
         }
         for socket in sockets.amqp {
-            let (head, stop) = (Arc::clone(&amqp_head), self.shutdown.clone());
-            let serve = move |stream, peer| {
-                let (head, stop) = (Arc::clone(&head), stop.clone());
-                async move { head.serve(stream, peer, &stop).await }
-            };
-            self.tasks.spawn(listener::serve_tls(
-                socket,
-                self.tls.clone(),
-                clock.clone(),
-                self.shutdown.clone(),
-                serve,
-            ));
-        }
-        if let Some(socket) = sockets.amqp_unencrypted {
-            let (head, stop) = (amqp_head, self.shutdown.clone());
-            let serve = move |stream, peer| {
-                let (head, stop) = (Arc::clone(&head), stop.clone());
-                async move { head.serve(stream, peer, &stop).await }
-            };
-            self.tasks.spawn(listener::serve_plain(
-                socket,
-                clock.clone(),
-                self.shutdown.clone(),
-                serve,
-            ));
+            self.serve_tls(socket, &amqp_head, clock);
         }
         for socket in sockets.https {
-            let (head, stop) = (Arc::clone(&http_head), self.shutdown.clone());
-            let serve = move |stream, peer| {
-                let (head, stop) = (Arc::clone(&head), stop.clone());
-                async move { head.serve(stream, peer, &stop).await }
-            };
-            self.tasks.spawn(listener::serve_tls(
-                socket,
-                self.tls.clone(),
-                clock.clone(),
-                self.shutdown.clone(),
-                serve,
-            ));
+            self.serve_tls(socket, &http_head, clock);
         }
         if let Some(socket) = sockets.mqtt_unencrypted {
-            let (head, stop) = (mqtt_head, self.shutdown.clone());
-            let serve = move |stream, peer| {
-                let (head, stop) = (Arc::clone(&head), stop.clone());
-                async move { head.serve(stream, peer, &stop).await }
-            };
-            self.tasks.spawn(listener::serve_plain(
-                socket,
-                clock.clone(),
-                self.shutdown.clone(),
-                serve,
-            ));
+            self.serve_plain(socket, mqtt_head, clock);
+        }
+        if let Some(socket) = sockets.amqp_unencrypted {
+            self.serve_plain(socket, amqp_head, clock);
         }
         if let Some(socket) = sockets.operations {
             let ready = Ready::default();
@@ -226,19 +185,15 @@ impl RunningHub {
         self.tasks.spawn(async move { hub.run(stop).await });
     }
 
-    fn serve_mqtt_tls(&mut self, socket: TcpListener, head: &Arc<mqtt::Head<Hub>>, clock: &Clock) {
-        let (head, stop) = (Arc::clone(head), self.shutdown.clone());
-        let serve = move |stream, peer| {
-            let (head, stop) = (Arc::clone(&head), stop.clone());
-            async move { head.serve(stream, peer, &stop).await }
-        };
-        self.tasks.spawn(listener::serve_tls(
-            socket,
-            self.tls.clone(),
-            clock.clone(),
-            self.shutdown.clone(),
-            serve,
-        ));
+    fn serve_tls(&mut self, socket: TcpListener, head: &Arc<impl Head>, clock: &Clock) {
+        let (tls, stop) = (self.tls.clone(), self.shutdown.clone());
+        let head = Arc::clone(head);
+        self.tasks.spawn(listener::serve_head_tls(socket, tls, clock.clone(), stop, head));
+    }
+
+    fn serve_plain(&mut self, socket: TcpListener, head: Arc<impl Head>, clock: &Clock) {
+        let stop = self.shutdown.clone();
+        self.tasks.spawn(listener::serve_head_plain(socket, clock.clone(), stop, head));
     }
 
     /// What operators log in with.

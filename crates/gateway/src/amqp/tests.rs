@@ -22,6 +22,7 @@ use self::backend::Fake;
 use self::client::Client;
 use super::nodes::DevicesOnly;
 use super::{Head, Settings};
+use crate::listener::Head as _;
 use crate::peer::Peer;
 
 pub(super) const HOST: &str = "hub.test";

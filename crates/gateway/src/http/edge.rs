@@ -23,6 +23,7 @@ use super::{BODY_BYTES_MAX, BODY_DEADLINE, Body, Upgrades, WebSockets, answer, b
 use crate::auth::{self, Identities, Proof};
 use crate::backend::DeviceBackend;
 use crate::backend::methods::MethodBackend;
+use crate::listener;
 use crate::peer::Peer;
 
 /// The HTTP head of an edge hub.
@@ -34,14 +35,8 @@ pub struct EdgeHead<B> {
     clock: Clock,
 }
 
-impl<B: DeviceBackend + MethodBackend + Identities> EdgeHead<B> {
-    /// A head for this backend, on this edge device.
-    pub fn new(backend: Arc<B>, edge: DeviceId, web_sockets: WebSockets<B>, clock: Clock) -> Self {
-        Self { backend, edge, web_sockets, clock }
-    }
-
-    /// Serves one connection until it ends.
-    pub async fn serve<S>(self: &Arc<Self>, io: S, peer: Peer, shutdown: &Shutdown)
+impl<B: DeviceBackend + MethodBackend + Identities> listener::Head for EdgeHead<B> {
+    async fn serve<S>(self: &Arc<Self>, io: S, peer: Peer, shutdown: &Shutdown)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -56,6 +51,13 @@ impl<B: DeviceBackend + MethodBackend + Identities> EdgeHead<B> {
         {
             tracing::debug!(%peer, error = %host::logs::chain(&error), "http connection ended");
         }
+    }
+}
+
+impl<B: DeviceBackend + MethodBackend + Identities> EdgeHead<B> {
+    /// A head for this backend, on this edge device.
+    pub fn new(backend: Arc<B>, edge: DeviceId, web_sockets: WebSockets<B>, clock: Clock) -> Self {
+        Self { backend, edge, web_sockets, clock }
     }
 
     async fn handle(

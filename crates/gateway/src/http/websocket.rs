@@ -12,6 +12,7 @@ use super::{Body, answer};
 use crate::amqp::nodes::{DevicesOnly, Nodes};
 use crate::auth::Identities;
 use crate::backend::DeviceBackend;
+use crate::listener::Head as _;
 use crate::peer::Peer;
 use crate::{amqp, mqtt};
 

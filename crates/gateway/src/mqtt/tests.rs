@@ -28,6 +28,7 @@ use crate::backend::{
     DeliveryKind, DeviceLink, Open, OpenError, Opened, Promise, Receipt, Settlement, StoredSession,
     SubmitError, Subscriptions,
 };
+use crate::listener::Head as _;
 use crate::session::{CloseReason, Delivery, DeviceSession, Downlink};
 
 mod deliveries;
