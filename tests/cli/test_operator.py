@@ -47,6 +47,15 @@ def test_a_device_from_its_creation_to_its_end(hub, operate):
     operate("device", "show", "op-1", code=NOT_FOUND)
 
 
+def test_a_device_with_a_certificate(hub, operate):
+    first, second = ":".join(["AB"] * 32), "cd" * 32
+    operate("device", "create", "op-x", "--thumbprint", first, "--second-thumbprint", second)
+    thumbprints = hub.registry().get_device("op-x").authentication.x509_thumbprint
+    assert (thumbprints.primary_thumbprint, thumbprints.secondary_thumbprint) == ("AB" * 32, second)
+    assert f"HostName={hub.address};DeviceId=op-x;x509=true" in operate("device", "connection-string", "op-x").stdout
+    assert "openssl" in operate("device", "create", "op-y", "--thumbprint", "abc", code=USAGE).stderr
+
+
 def test_twins_methods_and_messages(hub, device, operate):
     with sdk.connected(device) as client:
         sdk.answer_methods(client, lambda name, payload: (207, {name: payload}))

@@ -8,6 +8,8 @@ import pytest
 from harness import sdk
 from harness.program import farshore
 
+UNREACHABLE, DENIED, NOT_FOUND = 3, 4, 5
+
 
 @pytest.mark.parametrize("way", ["endpoint", "redirect"])
 def test_the_monitor_reads_the_event_endpoint(hub, device, events_login, way):
@@ -30,4 +32,16 @@ def test_the_monitor_reads_the_event_endpoint(hub, device, events_login, way):
 def test_a_group_that_is_not_there_is_told(hub, events_login):
     options = ["--ca", hub.ca_path, "--consumer-group", "nobody", "--timeout", "20"]
     result = farshore("monitor", "--login", events_login, *options)
-    assert result.returncode != 0 and "consumer group nobody" in result.stderr
+    assert result.returncode == NOT_FOUND and "consumer group nobody" in result.stderr
+    assert "consumer-group create" in result.stderr
+
+
+def test_what_keeps_from_reading_names_the_next_step(hub, events_login):
+    untrusted = farshore("monitor", "--login", events_login, "--ca", "/etc/ssl/certs/ca-certificates.crt")
+    assert untrusted.returncode == UNREACHABLE and "--ca" in untrusted.stderr
+    wrong = events_login.replace("SharedAccessKey=", "SharedAccessKey=A")
+    refused = farshore("monitor", "--login", wrong, "--ca", hub.ca_path)
+    assert refused.returncode == DENIED and "--login" in refused.stderr
+    assert "watching" not in untrusted.stderr + refused.stderr
+    gone = farshore("consumer-group", "delete", "nobody", "--login", hub.login, "--ca", hub.ca_path)
+    assert gone.returncode == NOT_FOUND and "consumer-group list" in gone.stderr

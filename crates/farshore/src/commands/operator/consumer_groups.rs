@@ -4,7 +4,7 @@ use model::ConsumerGroup;
 
 use super::connection::Connection;
 use super::failure::failed;
-use crate::commands::Failure;
+use crate::commands::{Failure, NOT_FOUND};
 use crate::output::print;
 
 /// Arguments of `farshore consumer-group`.
@@ -41,7 +41,28 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
             }
             Ok(())
         }
-        Action::Create { name } => hub.client.create_consumer_group(name).await.map_err(failed),
-        Action::Delete { name } => hub.client.delete_consumer_group(name).await.map_err(failed),
+        Action::Create { name } => {
+            hub.client.create_consumer_group(name.clone()).await.map_err(failed)?;
+            eprintln!(
+                "consumer group {name} is there; read with: farshore monitor --consumer-group {name}"
+            );
+            Ok(())
+        }
+        Action::Delete { name } => {
+            match hub.client.delete_consumer_group(name.clone()).await {
+                Ok(()) => {}
+                Err(error) if error.code_name() == Some("GenericNotFound") => {
+                    return Err(Failure::new(
+                        NOT_FOUND,
+                        format!(
+                            "there is no consumer group {name}; list them with: farshore consumer-group list"
+                        ),
+                    ));
+                }
+                Err(error) => return Err(failed(error)),
+            }
+            eprintln!("consumer group {name} is deleted");
+            Ok(())
+        }
     }
 }

@@ -1,10 +1,12 @@
 //! `farshore device`: identities of devices.
 
+use std::str::FromStr;
+
 use iot_proto::connection_string::{Credential, DeviceConnectionString, SharedKey};
 use iot_proto::etag::IfMatch;
-use iot_proto::payload::AuthenticationJson;
 use iot_proto::payload::device::{DeviceJson, DeviceWrite};
-use model::identity::Status;
+use iot_proto::payload::{AuthenticationJson, AuthenticationWrite};
+use model::identity::{Authentication, Status};
 use model::limits::LIST_PAGE_MAX;
 use model::{DeviceId, IdentityId, ModuleId};
 
@@ -27,7 +29,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
-    /// Create a device; the hub makes its keys
+    /// Create a device; the hub makes its keys, unless a certificate is named
     Create(Create),
     /// Show a device
     Show {
@@ -78,6 +80,30 @@ struct Create {
     /// Whether it may connect
     #[arg(long, value_enum, default_value = "enabled")]
     status: StatusWord,
+    /// It proves itself by the certificate with this fingerprint, SHA-1 or SHA-256, instead of keys
+    #[arg(long, value_name = "HEX")]
+    thumbprint: Option<Thumbprint>,
+    /// Or by this one: so that one of the two can be replaced
+    #[arg(long, value_name = "HEX", requires = "thumbprint")]
+    second_thumbprint: Option<Thumbprint>,
+}
+
+/// As `openssl x509 -noout -fingerprint -sha256` prints it, or without colons.
+#[derive(Debug, Clone)]
+struct Thumbprint(String);
+
+impl FromStr for Thumbprint {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits: String = text.chars().filter(|c| *c != ':').collect();
+        match digits.len() {
+            40 | 64 if digits.bytes().all(|b| b.is_ascii_hexdigit()) => Ok(Self(digits)),
+            _ => Err("write 40 (SHA-1) or 64 (SHA-256) hex digits, as \
+                      openssl x509 -in cert.pem -noout -fingerprint -sha256 does"
+                .to_owned()),
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -144,6 +170,11 @@ async fn create(hub: &Hub, output: Output, create: Create) -> Result<(), Failure
         edge: Some(create.edge),
         ..DeviceWrite::default()
     };
+    if let Some(Thumbprint(primary)) = create.thumbprint {
+        let secondary = create.second_thumbprint.map(|Thumbprint(second)| second);
+        let way = Authentication::SelfSigned { primary: Some(primary), secondary };
+        write.authentication = AuthenticationWrite::Other(way);
+    }
     if let Some(parent) = &create.parent {
         set_parent(&mut write, parent_scope(hub, parent).await?, create.edge);
     }
@@ -270,6 +301,15 @@ pub(super) fn authentication_rows(table: &mut Table, authentication: &Authentica
             table.row([name, key]);
         }
     }
+    let thumbprints = &authentication.x509_thumbprint;
+    for (name, thumbprint) in [
+        ("Thumbprint", &thumbprints.primary_thumbprint),
+        ("Second thumbprint", &thumbprints.secondary_thumbprint),
+    ] {
+        if let Some(thumbprint) = thumbprint {
+            table.row([name, thumbprint]);
+        }
+    }
 }
 
 /// Puts asterisks in the place of keys.
@@ -294,13 +334,16 @@ async fn connection_string(
     };
     let keys = authentication.symmetric_key;
     let key = if secondary { keys.secondary_key } else { keys.primary_key };
-    let Some(key) = key.filter(|key| !key.is_empty()) else {
-        return Err(Failure::new(
-            FAILED,
-            format!("{identity} has no keys: it proves itself by {}", authentication.r#type),
-        ));
+    let credential = match key.filter(|key| !key.is_empty()) {
+        Some(key) => Credential::Key(SharedKey::new(key)),
+        None if authentication.r#type == "selfSigned" => Credential::X509,
+        None => {
+            return Err(Failure::new(
+                FAILED,
+                format!("{identity} has no keys: it proves itself by {}", authentication.r#type),
+            ));
+        }
     };
-    let credential = Credential::Key(SharedKey::new(key));
     let host_name = hub.host_name.clone();
     let text = DeviceConnectionString { host_name, identity, credential, gateway_host_name: None };
     print(&format!("{text}\n"))

@@ -39,7 +39,7 @@ fn hint(error: &RestError) -> Option<&'static str> {
     if let RestError::Dial(dial) = error
         && matches!(**dial, DialError::Tls { .. })
     {
-        return Some("name the hub's CA file with --ca, or FARSHORE_CA");
+        return Some(NAME_CA);
     }
     Some(match error.code_name()? {
         "DeviceNotFound" => "list the devices with: farshore device list",
@@ -52,15 +52,18 @@ fn hint(error: &RestError) -> Option<&'static str> {
         "PreconditionFailed" | "DeviceEtagMismatch" => {
             "somebody else changed it meanwhile; look at it and try again"
         }
-        "IotHubUnauthorizedAccess" | "IotHubUnauthorized" | "GenericUnauthorized" => {
-            "check name, key and rights of the policy in --login"
-        }
+        "IotHubUnauthorizedAccess" | "IotHubUnauthorized" | "GenericUnauthorized" => CHECK_POLICY,
         "DeviceMaximumQueueDepthExceeded" => {
             "messages wait for the device to connect; remove them with: farshore c2d purge <device>"
         }
         _ => return None,
     })
 }
+
+/// The next step when the server's certificate is not trusted.
+pub(super) const NAME_CA: &str = "name the hub's CA file with --ca, or FARSHORE_CA";
+/// The next step when a policy's token is refused.
+pub(super) const CHECK_POLICY: &str = "check name, key and rights of the policy in --login";
 
 #[cfg(test)]
 mod tests {

@@ -90,8 +90,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let clock = Clock::system();
     let endpoint = arguments.connection.events(arguments.consumer_group.is_some())?;
     if let Some((login, tls)) = endpoint {
-        eprintln!("watching {}; Ctrl-C ends it", login.dial.host);
+        let host_name = login.dial.host.clone();
         let events = endpoint::follow(&arguments, login, tls, clock.clone()).await?;
+        eprintln!("watching {host_name}; Ctrl-C ends it");
         return show(&arguments, events, &clock).await;
     }
     let hub = arguments.connection.hub()?;

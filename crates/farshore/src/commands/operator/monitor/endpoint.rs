@@ -1,6 +1,8 @@
 //! The events of the Event Hubs compatible endpoint, all partitions over one connection. A broken
 //! line is taken up after the last event of each partition that came.
 
+use client::device::ConnectError;
+use client::dial::DialError;
 use client::events::{EventsError, EventsLog, EventsLogin, EventsReader};
 use host::clock::Clock;
 use host::tls::ClientTls;
@@ -9,8 +11,9 @@ use iot_proto::rest::EventStart;
 use model::ConsumerGroup;
 use tokio::sync::mpsc;
 
+use super::super::failure::{CHECK_POLICY, NAME_CA};
 use super::{Arguments, EVENTS_MAX, WAIT_FIRST, WAIT_MAX};
-use crate::commands::{FAILED, Failure, NOT_FOUND};
+use crate::commands::{DENIED, FAILED, Failure, NOT_FOUND, UNREACHABLE};
 
 /// Begins to read; gives what comes.
 pub(super) async fn follow(
@@ -120,6 +123,25 @@ impl Follower {
     }
 }
 
+fn is_untrusted(error: &ConnectError) -> bool {
+    matches!(error, ConnectError::Dial(dial) if matches!(**dial, DialError::Tls { .. }))
+}
+
 fn failed(error: EventsError) -> Failure {
-    Failure::new(FAILED, host::logs::chain(&error).to_string())
+    let (code, hint) = match &error {
+        EventsError::Connect(connect) if is_untrusted(connect) => (UNREACHABLE, Some(NAME_CA)),
+        EventsError::Connect(_) | EventsError::Broken(_) => (UNREACHABLE, None),
+        EventsError::Token(_) => (DENIED, Some(CHECK_POLICY)),
+        EventsError::Refused { condition, .. } if condition == "amqp:not-found" => (
+            NOT_FOUND,
+            Some("see farshore consumer-group list, and farshore consumer-group create <name>"),
+        ),
+        _ => (FAILED, None),
+    };
+    let mut message = host::logs::chain(&error).to_string();
+    if let Some(hint) = hint {
+        message.push_str("\n  ");
+        message.push_str(hint);
+    }
+    Failure::new(code, message)
 }
