@@ -17,7 +17,6 @@ mod core;
 mod devices;
 mod events;
 mod fault;
-mod io;
 mod links;
 mod methods;
 pub mod nodes;

@@ -22,3 +22,4 @@ pub mod mqtt;
 pub mod peer;
 pub mod session;
 pub mod site;
+mod socket;

@@ -13,10 +13,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::core::{Around, Core, Done, Next, mono};
 use super::devices::Seen;
-use super::io::{Io, Wire};
 use super::nodes::Nodes;
 use crate::auth::Identities;
 use crate::backend::DeviceBackend;
+use crate::socket::{Io, Socket};
 
 /// How a connection ends.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +47,7 @@ where
     B: DeviceBackend + Identities,
     N: Nodes,
 {
-    let mut wire = Wire::new(io, around.clock.clone());
+    let mut wire = Socket::new(io, around.clock.clone());
     let mut core = Core::new(Arc::new(around));
     let ended = {
         let mut stop = std::pin::pin!(shutdown.wait());
@@ -73,7 +73,7 @@ where
     N: Nodes,
 {
     /// One round: work off what is there, then wait for the next thing.
-    async fn turn<S>(&mut self, wire: &mut Wire<S>) -> Result<(), Ended>
+    async fn turn<S>(&mut self, wire: &mut Socket<S>) -> Result<(), Ended>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -178,7 +178,7 @@ where
     }
 
     /// Says goodbye, finishes what is under way, and tells the backends.
-    async fn end<S>(mut self, wire: &mut Wire<S>, ended: Ended)
+    async fn end<S>(mut self, wire: &mut Socket<S>, ended: Ended)
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -199,7 +199,7 @@ where
 
     /// Writes the last bytes, waits for the client's close, and lets everything end that was begun;
     /// what comes of it is told to nobody any more.
-    async fn wind_up<S>(&mut self, wire: &mut Wire<S>)
+    async fn wind_up<S>(&mut self, wire: &mut Socket<S>)
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {

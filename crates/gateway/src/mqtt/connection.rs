@@ -18,12 +18,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Settings;
 use super::deliveries::Deliveries;
-use super::io::{Io, Wire, mono};
+use super::io::{Wire, mono};
 use super::requests::{Done, Request, Requests};
 use super::uplink;
 use crate::auth::Principal;
 use crate::backend::{DeviceLink, Receipt, Settlement, SubmitError};
 use crate::session::{CloseReason, Downlink, SessionEnd};
+use crate::socket::Io;
 
 /// A session that was opened, before its connection runs.
 pub(super) struct Opening<L> {

@@ -1,4 +1,4 @@
-//! The socket of a connection, beside its protocol machine.
+//! The socket of a connection, beside its protocol's machine.
 //!
 //! Reading goes through a buffer that all connections of a thread share, so that an idle connection
 //! holds none.
@@ -8,14 +8,58 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use amqp::Connection;
 use bytes::BytesMut;
 use host::clock::Clock;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+/// What the machines of all protocols have in common.
+pub(crate) trait Machine {
+    /// Takes what is complete off the front of `input`.
+    fn handle_input(&mut self, now: Duration, input: &mut BytesMut);
+    /// Whether to read from the peer.
+    fn wants_input(&self) -> bool;
+    /// Whether bytes that were left in the input can go on now.
+    fn wants_resume(&self) -> bool;
+    /// Bytes to write.
+    fn output(&mut self) -> &[u8];
+    /// Forgets the first `count` bytes of the output.
+    fn advance_output(&mut self, count: usize);
+}
+
+/// Both have these as methods of their own.
+macro_rules! machine {
+    ($machine:ty) => {
+        impl Machine for $machine {
+            fn handle_input(&mut self, now: Duration, input: &mut BytesMut) {
+                <$machine>::handle_input(self, now, input);
+            }
+
+            fn wants_input(&self) -> bool {
+                <$machine>::wants_input(self)
+            }
+
+            fn wants_resume(&self) -> bool {
+                <$machine>::wants_resume(self)
+            }
+
+            fn output(&mut self) -> &[u8] {
+                <$machine>::output(self)
+            }
+
+            fn advance_output(&mut self, count: usize) {
+                <$machine>::advance_output(self, count);
+            }
+        }
+    };
+}
+
+machine!(mqtt::server::ServerConnection);
+machine!(amqp::Connection);
+
 /// A socket and what was read from it but not yet taken by the machine.
-pub(super) struct Wire<S> {
+pub(crate) struct Socket<S> {
     io: S,
     clock: Clock,
     input: BytesMut,
@@ -25,7 +69,7 @@ pub(super) struct Wire<S> {
 
 /// What the socket did.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Io {
+pub(crate) enum Io {
     /// Bytes came in and are in the machine.
     Read,
     /// Bytes went out.
@@ -41,16 +85,16 @@ thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
-    pub(super) fn new(io: S, clock: Clock) -> Self {
+impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
+    pub(crate) fn new(io: S, clock: Clock) -> Self {
         Self { io, clock, input: BytesMut::new(), unflushed: false }
     }
 
     /// Writes what there is to write, else reads when `read` allows it.
-    pub(super) fn poll(
+    pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        machine: &mut Connection,
+        machine: &mut impl Machine,
         read: bool,
     ) -> Poll<Io> {
         if let Poll::Ready(wrote) = self.poll_write(cx, machine) {
@@ -69,10 +113,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         self.poll_read(cx, machine)
     }
 
-    fn poll_write(
+    /// Writes what there is to write.
+    pub(crate) fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
-        machine: &mut Connection,
+        machine: &mut impl Machine,
     ) -> Poll<io::Result<()>> {
         let mut wrote = false;
         while !machine.output().is_empty() {
@@ -95,7 +140,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         if wrote { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>, machine: &mut Connection) -> Poll<Io> {
+    fn poll_read(&mut self, cx: &mut Context<'_>, machine: &mut impl Machine) -> Poll<Io> {
         SCRATCH.with_borrow_mut(|scratch| {
             let mut buffer = ReadBuf::new(scratch);
             match Pin::new(&mut self.io).poll_read(cx, &mut buffer) {
@@ -116,7 +161,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 
     /// Closes the socket.
-    pub(super) async fn shut(&mut self) {
+    pub(crate) async fn shut(&mut self) {
         let _ = poll_fn(|cx| Pin::new(&mut self.io).poll_shutdown(cx)).await;
     }
 }
