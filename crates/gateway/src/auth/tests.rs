@@ -7,6 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use iot_proto::sas::TokenRequest;
 use jiff::SignedDuration;
 
+mod certificates;
+
 const HOST: &str = "hub.test";
 
 struct Registered {
