@@ -42,6 +42,7 @@ async fn queues_do_what_the_model_says() {
         run.step(step).await;
     }
     run.finish().await;
+    println!("{:?}", run.seen);
     for (what, count) in &run.seen {
         assert!(steps < STEPS || *count > 0, "{what} never happened");
     }
