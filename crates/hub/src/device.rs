@@ -46,6 +46,8 @@ impl DeviceBackend for Hub {
                 "two connections fight for this identity; stop one of them".into(),
             ));
         }
+        // What changed between the proof and the line above found no session to end.
+        self.judge(vec![Arc::clone(&link)]).await;
         if let Some(model_id) = model_id {
             self.announce_model(&id, model_id).await;
         }

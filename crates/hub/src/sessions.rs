@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use gateway::auth::still_holds;
 use gateway::backend::Subscriptions;
 use gateway::session::{CloseReason, DeviceSession, Downlink};
 use host::clock::Mono;
@@ -102,25 +103,19 @@ impl Sessions {
         self.method_listener.notified()
     }
 
-    pub(crate) fn close(&self, id: &IdentityId, reason: CloseReason) {
-        if let Some(entry) = self.live.lock().get(id) {
-            entry.session.close(reason);
-        }
-    }
-
-    /// An identity changed: its own session must prove itself again. So must those of a device's
-    /// modules, and of everybody whom its edge hub has vouched for.
-    fn close_family(&self, id: &IdentityId, reason: CloseReason) {
+    /// Whom a change of an identity may concern: its own session, those of a device's modules, and
+    /// of everybody whom its edge hub has vouched for.
+    fn family(&self, id: &IdentityId) -> Vec<Arc<Link>> {
         let vouches = id.module.as_ref().is_none_or(ModuleId::is_edge_hub);
         if !vouches {
-            return self.close(id, reason);
+            return self.link(id).into_iter().collect();
         }
-        for (other, entry) in self.live.lock().iter() {
-            let is_own = other == id || (id.module.is_none() && other.device == id.device);
-            if is_own || entry.actor.as_ref() == Some(&id.device) {
-                entry.session.close(reason);
-            }
-        }
+        let live = self.live.lock();
+        let concerned = live.iter().filter(|(other, entry)| {
+            let is_own = *other == id || (id.module.is_none() && other.device == id.device);
+            is_own || entry.actor.as_ref() == Some(&id.device)
+        });
+        concerned.filter_map(|(_, entry)| entry.link.upgrade()).collect()
     }
 
     pub(crate) fn close_all(&self, reason: CloseReason) {
@@ -186,7 +181,21 @@ impl Hub {
                 }
             }
             Signal::MethodReply { call, outcome } => self.inner.calls.answer(call, outcome),
-            Signal::IdentityChanged(id) => sessions.close_family(&id, CloseReason::IdentityChanged),
+            Signal::IdentityChanged(id) => {
+                let (hub, family) = (self.clone(), sessions.family(&id));
+                tokio::spawn(async move { hub.judge(family).await });
+            }
+        }
+    }
+
+    /// Ends the sessions that would not be let in any more with what proved them: a key that was
+    /// rolled ends those that used it, and nobody who used the other.
+    pub(crate) async fn judge(&self, family: Vec<Arc<Link>>) {
+        for link in family {
+            if let Err(reason) = still_holds(self, link.principal()).await {
+                tracing::info!(id = %link.principal().identity, %reason, "session ends");
+                link.close_session(CloseReason::IdentityChanged);
+            }
         }
     }
 }

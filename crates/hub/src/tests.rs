@@ -4,7 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gateway::auth::{Actor, AuthMethod, Evidence, Fingerprint, Identities, Principal, ProvenBy};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use gateway::auth::{
+    Actor, AuthMethod, Credential, Evidence, Fingerprint, Identities, Principal, ProvenBy,
+};
 use gateway::backend::cloud_to_device::CloudToDeviceBackend;
 use gateway::backend::configurations::ConfigurationBackend;
 use gateway::backend::events::{EventReader, EventsBackend};
@@ -16,15 +20,16 @@ use gateway::backend::{
 };
 use gateway::session::{CloseReason, Delivery, DeviceSession, Downlink, SessionEnd};
 use host::clock::Clock;
+use iot_proto::payload::AuthenticationWrite;
 use iot_proto::payload::device::DeviceWrite;
 use iot_proto::rest::EventStart;
 use jiff::Timestamp;
 use model::id::Precondition;
-use model::identity::Status;
+use model::identity::{Status, SymmetricKeys};
 use model::message::Message;
 use model::method::{MethodRequest, MethodResponse};
 use model::twin::TwinChange;
-use model::{DeviceId, FaultKind, IdentityId};
+use model::{DeviceId, FaultKind, IdentityId, ModuleId};
 use pki::seal::MasterKey;
 use serde_json::{Value, json};
 use store::embedded;
@@ -75,6 +80,10 @@ impl Bench {
         self.connect_with(id, StoredSession::Resume).await
     }
 
+    async fn credential_of(&self, id: &IdentityId) -> Credential {
+        self.hub.credential(id).await.unwrap().unwrap()
+    }
+
     async fn connect_with(
         &self,
         id: &str,
@@ -90,14 +99,31 @@ impl Bench {
         id: &str,
         stored_session: StoredSession,
     ) -> Result<Connected, OpenError> {
+        let prover = match edge {
+            Some(edge) => IdentityId::module(device(edge), ModuleId::edge_hub()),
+            None => id.parse().unwrap(),
+        };
+        let proof = self.credential_of(&prover).await;
+        self.connect_proven(id, edge, proof, stored_session).await
+    }
+
+    async fn connect_proven(
+        &self,
+        id: &str,
+        edge: Option<&str>,
+        proof: Credential,
+        stored_session: StoredSession,
+    ) -> Result<Connected, OpenError> {
         let identity: IdentityId = id.parse().unwrap();
-        let generation = self.hub.credential(&identity).await.unwrap().unwrap().generation;
-        let actor = edge.map(|edge| Actor { device: device(edge), generation: generation.clone() });
+        let generation = self.credential_of(&identity).await.generation;
+        let key = Fingerprint::of_key(&proof.authentication.keys().unwrap().primary);
+        let actor =
+            edge.map(|edge| Actor { device: device(edge), generation: proof.generation.clone() });
         let principal = Principal {
             identity,
             generation,
             method: AuthMethod::DeviceSas,
-            evidence: Evidence { actor, by: ProvenBy::Key(Fingerprint::of_key("a2V5")) },
+            evidence: Evidence { actor, by: ProvenBy::Key(key) },
             expires: Timestamp::MAX,
         };
         let (session, end) = DeviceSession::new(64);
@@ -119,6 +145,10 @@ impl Connected {
 
 fn device(id: &str) -> DeviceId {
     id.parse().unwrap()
+}
+
+fn disabled() -> DeviceWrite {
+    DeviceWrite { status: Some(Status::Disabled), ..DeviceWrite::default() }
 }
 
 fn edge() -> DeviceWrite {
@@ -391,12 +421,13 @@ async fn sessions_are_taken_over_and_cut() {
     first.link.close(false).await;
     assert!(bench.hub.device(&device("d1")).await.unwrap().activity.connected);
 
-    let disabled = DeviceWrite { status: Some(Status::Disabled), ..DeviceWrite::default() };
-    bench.hub.put_device(&device("d1"), disabled, Precondition::Exists).await.unwrap();
+    bench.hub.put_device(&device("d1"), disabled(), Precondition::Exists).await.unwrap();
     assert_eq!(second.end.closed().await, CloseReason::IdentityChanged);
     second.link.close(false).await;
     assert!(!bench.hub.device(&device("d1")).await.unwrap().activity.connected);
 
+    let enabled = DeviceWrite { status: Some(Status::Enabled), ..DeviceWrite::default() };
+    bench.hub.put_device(&device("d1"), enabled, Precondition::Exists).await.unwrap();
     let mut refused = 0;
     let mut open = Vec::new();
     for _ in 0..20 {
@@ -416,20 +447,59 @@ async fn sessions_are_taken_over_and_cut() {
 #[tokio::test]
 async fn an_edge_device_that_is_disabled_takes_along_whom_it_vouched_for() {
     let bench = Bench::new();
-    for id in ["edge", "leaf", "other"] {
-        bench
-            .hub
-            .put_device(&device(id), DeviceWrite::default(), Precondition::Absent)
-            .await
-            .unwrap();
-    }
+    let scope = bench.create("edge", edge()).await.identity.scope;
+    bench.create("leaf", DeviceWrite { scope, ..DeviceWrite::default() }).await;
+    bench.create("other", DeviceWrite::default()).await;
     let resume = StoredSession::Resume;
     let leaf = bench.connect_behind(Some("edge"), "leaf", resume).await.unwrap();
     let other = bench.connect("other").await.unwrap();
-    let disabled = DeviceWrite { status: Some(Status::Disabled), ..DeviceWrite::default() };
-    bench.hub.put_device(&device("edge"), disabled, Precondition::Exists).await.unwrap();
+    bench.hub.put_device(&device("edge"), disabled(), Precondition::Exists).await.unwrap();
     assert_eq!(leaf.end.closed().await, CloseReason::IdentityChanged);
     assert_eq!(other.end.close_reason(), None);
+}
+
+/// A key is rolled while the other is in use (issue 3, item 4): only who used it has to come again.
+#[tokio::test]
+async fn a_change_ends_the_sessions_that_it_concerns_and_no_other() {
+    let bench = Bench::new();
+    bench.create("d1", DeviceWrite::default()).await;
+    let session = bench.connect("d1").await.unwrap();
+    let keys = bench.credential_of(&"d1".parse().unwrap()).await.authentication.keys().cloned();
+    let SymmetricKeys { primary, secondary } = keys.unwrap();
+    let other_key = |byte: u8| STANDARD.encode([byte; 32]);
+    let with = |primary: &str, secondary: &str| DeviceWrite {
+        authentication: AuthenticationWrite::Keys(SymmetricKeys {
+            primary: primary.to_owned(),
+            secondary: secondary.to_owned(),
+        }),
+        ..DeviceWrite::default()
+    };
+    // The other key, then the place of its own: what let it in is registered still.
+    for write in [with(&primary, &other_key(1)), with(&secondary, &primary)] {
+        bench.hub.put_device(&device("d1"), write, Precondition::Exists).await.unwrap();
+    }
+    let rolled = with(&other_key(2), &other_key(1));
+    bench.hub.put_device(&device("d1"), rolled, Precondition::Exists).await.unwrap();
+    assert_eq!(session.end.closed().await, CloseReason::IdentityChanged);
+    // Had one of the first two ended it, it would have been before the third was written.
+    let again = bench.connect("d1").await.unwrap();
+    let same = with(&other_key(2), &other_key(3));
+    bench.hub.put_device(&device("d1"), same, Precondition::Exists).await.unwrap();
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(again.end.close_reason(), None);
+}
+
+/// The proof is read before the session is there for a change to find.
+#[tokio::test]
+async fn a_change_between_proof_and_session_ends_it_too() {
+    let bench = Bench::new();
+    bench.create("d1", DeviceWrite::default()).await;
+    let proof = bench.credential_of(&"d1".parse().unwrap()).await;
+    bench.hub.put_device(&device("d1"), disabled(), Precondition::Exists).await.unwrap();
+    let late = bench.connect_proven("d1", None, proof, StoredSession::Resume).await.unwrap();
+    assert_eq!(late.end.close_reason(), Some(CloseReason::IdentityChanged));
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use gateway::auth::Principal;
 use gateway::backend::{
     DeliveryKind, DeviceLink, Open, Receipt, Settlement, StoredSession, SubmitError, Subscriptions,
 };
-use gateway::session::DeviceSession;
+use gateway::session::{CloseReason, DeviceSession};
 use model::message::{Message, SystemProperty};
 use model::method::MethodResponse;
 use model::twin::Object;
@@ -46,6 +46,16 @@ impl Link {
             partition,
             deliveries: Deliveries::default(),
         }
+    }
+
+    /// Who it is, and what proved it.
+    pub(crate) fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// Ends its session.
+    pub(crate) fn close_session(&self, reason: CloseReason) {
+        self.session.close(reason);
     }
 
     /// The edge device whose edge hub vouched for the identity.
