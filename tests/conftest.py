@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from harness import matrix
+from harness import docker, matrix
 from harness.edge import Edge
 from harness.hub import Hub, running
 from harness.program import Service
@@ -14,6 +14,14 @@ from harness.trust import Trust
 from matrix.cells import TABLES
 
 RESULTS = pytest.StashKey[matrix.Results]()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_engine(request):
+    """Tests with containers begin on an engine that has no modules."""
+    with_engine = any(item.get_closest_marker("docker") for item in request.session.items)
+    if with_engine and docker.answers():
+        docker.remove_remains()
 
 
 @pytest.fixture(scope="session")
