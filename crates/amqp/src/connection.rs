@@ -74,6 +74,8 @@ pub struct Connection {
     last_frame: Duration,
     /// We stopped reading since the last frame, so silence proves nothing yet.
     has_grace: bool,
+    /// Some of the output was written since the idle timer was last set.
+    was_written: bool,
     /// The last input ended at a bound, not at the end of the bytes.
     left_input: bool,
 }
@@ -119,6 +121,7 @@ impl Connection {
             next_session: 0,
             last_frame: now,
             has_grace: false,
+            was_written: false,
             left_input: false,
         }
     }
@@ -206,12 +209,15 @@ impl Connection {
 
     /// Forgets the first `count` bytes of the output: they were written.
     pub fn advance_output(&mut self, count: usize) {
+        self.was_written |= count > 0;
         self.shared.out.advance(count);
     }
 
     /// Moves the output to the end of `into` and returns how many bytes that were.
     pub fn poll_transmit(&mut self, into: &mut BytesMut) -> usize {
-        self.shared.out.drain_into(into)
+        let count = self.shared.out.drain_into(into);
+        self.was_written |= count > 0;
+        count
     }
 
     /// Begins a session. Links can be attached to it at once; [`Event::SessionBegun`]
@@ -349,18 +355,27 @@ impl Connection {
     fn check_silence(&mut self, now: Duration) {
         let due = self.last_frame.saturating_add(self.silence_max());
         if due > now {
-            self.timers.set(Timer::Idle, due);
-        } else if !self.may_process() || !self.shared.events.is_empty() || self.has_grace {
-            // We didn't read, so we cannot know. While the owner is late, the peer is
-            // not to blame; one that doesn't read its input gets one more interval.
-            self.has_grace = false;
-            self.timers.set(Timer::Idle, now.saturating_add(self.silence_max()));
-        } else {
-            let text = "nothing came within one and a half times the idle time-out";
-            let error = Error::new(condition::RESOURCE_LIMIT_EXCEEDED, text);
-            self.put_close(now, Some(error));
-            self.closed(Closed::TimedOut(Timeout::Idle));
+            return self.timers.set(Timer::Idle, due);
         }
+        // While the owner is late, or we had stopped to read, silence proves nothing. A peer that
+        // takes some of what waits for it is slow; one that takes none in all that time is gone.
+        let is_stalled = self.shared.is_output_full();
+        let excused = match is_stalled {
+            true => self.was_written,
+            false => !self.may_process() || !self.shared.events.is_empty() || self.has_grace,
+        };
+        self.has_grace = false;
+        self.was_written = false;
+        if excused {
+            return self.timers.set(Timer::Idle, now.saturating_add(self.silence_max()));
+        }
+        let text = match is_stalled {
+            true => "nothing of what waits was read within one and a half times the idle time-out",
+            false => "nothing came within one and a half times the idle time-out",
+        };
+        let error = Error::new(condition::RESOURCE_LIMIT_EXCEEDED, text);
+        self.put_close(now, Some(error));
+        self.closed(Closed::TimedOut(Timeout::Idle));
     }
 
     /// Whether one more frame may be taken. Every queue of this machine is behind one

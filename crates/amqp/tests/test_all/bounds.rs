@@ -130,6 +130,31 @@ fn a_peer_that_does_not_read_is_not_read_from() {
     assert!(raw.server.machine.wants_resume());
 }
 
+/// We read nothing from it, so its silence proves nothing; that it takes nothing does.
+#[test]
+fn a_peer_that_never_reads_is_gone_after_the_time_out() {
+    let settings = Settings { output_bytes_max: 4096, ..Settings::default() };
+    let mut raw = Raw::session(settings);
+    raw.frame(0, attach("up", 0, Role::Sender));
+    let echo = Performative::Flow(Flow { echo: true, ..Flow::default() });
+    for _ in 0..1000 {
+        raw.frame(0, echo.clone());
+    }
+    raw.server.take();
+    // A slow one is not meant: it takes a little at a time.
+    for _ in 0..5 {
+        raw.server.machine.advance_output(1);
+        raw.now += Duration::from_secs(360);
+        raw.server.machine.handle_timeout(raw.now);
+        assert_eq!(raw.server.take(), []);
+    }
+    raw.now += Duration::from_secs(360);
+    raw.server.machine.handle_timeout(raw.now);
+    assert_eq!(raw.server.take(), [Event::Closed(Closed::TimedOut(Timeout::Idle))]);
+    raw.server.machine.handle_timeout(raw.now + Duration::from_secs(1));
+    assert!(raw.server.machine.is_closed());
+}
+
 #[test]
 fn an_owner_that_does_not_settle_stops_the_reading() {
     let settings = Settings { unsettled_bytes_max: 10_000, ..Settings::default() };
