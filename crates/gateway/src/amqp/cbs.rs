@@ -21,6 +21,11 @@ use crate::backend::DeviceBackend;
 
 /// Requests of one link that may be under way.
 pub(super) const CREDIT: u32 = 16;
+/// Largest request: a token (`iot_proto::sas`), names and what a client adds to them, many times over.
+/// Whoever sends it has proven nothing yet, so that a link takes no more (`security.md` §1, rule 1).
+pub(super) const REQUEST_BYTES_MAX: u64 = 64 * 1024;
+/// Links to it of a connection that has proven nothing yet; clients have two, one session or two. Ours.
+pub(super) const STRANGER_LINKS_MAX: usize = 16;
 /// The name under which its links find each other.
 pub(super) const NAME: &str = "$cbs";
 

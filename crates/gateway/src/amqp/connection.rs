@@ -140,9 +140,8 @@ where
 
     /// Who has proven nothing for a while has to go.
     fn check_stranger(&mut self, now: host::clock::Mono) -> Result<(), Ended> {
-        let known = !self.devices.is_empty() || !self.ports.is_empty() || self.claims.len() > 0;
         match self.stranger_until {
-            Some(_) if known => {
+            Some(_) if !self.is_stranger() => {
                 self.stranger_until = None;
                 Ok(())
             }
@@ -152,6 +151,11 @@ where
             )))),
             _ => Ok(()),
         }
+    }
+
+    /// Whether nothing was proven; what is still being looked at does not count.
+    pub(super) fn is_stranger(&self) -> bool {
+        !self.devices.has_open() && self.ports.is_empty() && self.claims.len() == 0
     }
 
     fn handle_done(&mut self, done: Done<B::Link>) -> Result<(), Ended> {

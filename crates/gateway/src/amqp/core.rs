@@ -99,6 +99,10 @@ pub(super) enum Next<L> {
     Ports,
 }
 
+/// Identities that may be looked at together: their attaches are kept meanwhile, and whoever sent them
+/// may have proven nothing. Ours; a hub looks at thousands a second.
+const OPENING_MAX: usize = 64;
+
 /// A wake-up at a deadline or before; see `mqtt::connection`.
 struct Alarm {
     at: Mono,
@@ -141,6 +145,7 @@ where
     pub(super) fn reads(&self) -> bool {
         !self.telemetry.is_busy()
             && self.devices.requests() < self.around.settings.requests_max
+            && self.devices.opening() < OPENING_MAX
             && self.work.len() < self.around.settings.work_max
     }
 

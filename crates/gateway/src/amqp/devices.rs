@@ -124,6 +124,16 @@ impl<L> Devices<L> {
         self.open.is_empty() && self.opening.is_empty()
     }
 
+    /// Whether one has proven itself.
+    pub(super) fn has_open(&self) -> bool {
+        !self.open.is_empty()
+    }
+
+    /// How many are being looked at.
+    pub(super) fn opening(&self) -> usize {
+        self.opening.len()
+    }
+
     pub(super) fn get(&mut self, key: DeviceKey) -> Option<&mut Device<L>> {
         self.open.get_mut(&key).map(|device| &mut **device)
     }

@@ -101,8 +101,13 @@ where
     }
 
     fn attach_cbs(&mut self, link: LinkId, attach: &Attach) {
+        if self.is_stranger() && self.links.len() >= cbs::STRANGER_LINKS_MAX {
+            let text = "put a valid token before attaching more links to $cbs";
+            let error = Error::new(condition::RESOURCE_LIMIT_EXCEEDED, text);
+            return self.machine.refuse_attach(link, error);
+        }
         let mut accept = Accept::echo(attach, cbs::CREDIT);
-        accept.max_message_size = Some(MESSAGE_BYTES_MAX);
+        accept.max_message_size = Some(cbs::REQUEST_BYTES_MAX);
         match attach.role {
             Role::Sender => self.links.insert(link, Link::CbsRequests),
             Role::Receiver => {

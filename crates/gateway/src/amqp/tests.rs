@@ -6,6 +6,7 @@ mod backend;
 mod client;
 mod deliveries;
 mod methods_and_twins;
+mod strangers;
 mod telemetry;
 
 use std::sync::Arc;
