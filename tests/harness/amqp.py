@@ -54,11 +54,11 @@ class Wire:
     def raw(self, data):
         self.transport.send(data)
 
-    def send(self, name, channel=0, payload=b"", full=False, **fields):
+    def send(self, performative, channel=0, payload=b"", full=False, **fields):
         """A performative; names of fields with `_` for `-`."""
         named = {key.replace("_", "-"): value for key, value in fields.items()}
-        kind = 1 if name.startswith("sasl") else 0
-        self.raw(frame(channel, composite(name, named, full), payload, kind))
+        kind = 1 if performative.startswith("sasl") else 0
+        self.raw(frame(channel, composite(performative, named, full), payload, kind))
 
     def _fill(self, count):
         while len(self._buffer) < count:
@@ -84,30 +84,30 @@ class Wire:
                 name, fields = fields_of(reader.value())
                 return Frame(channel, name, fields, body[reader.at :])
 
-    def expect(self, name, channel=None, **fields):
+    def expect(self, performative, channel=None, **fields):
         """The next frame on a channel has to be this one; only flows are passed over, unless one is asked for.
         What comes on other channels meanwhile is kept."""
         wanted = {key.replace("_", "-"): value for key, value in fields.items()}
         kept, self._kept = self._kept, collections.deque()
         while True:
             got = kept.popleft() if kept else self.receive()
-            if got.name == "flow" and name != "flow":
+            if got.name == "flow" and performative != "flow":
                 continue
             if channel is not None and got.channel != channel:
                 self._kept.append(got)
                 continue
             self._kept.extend(kept)
-            assert got.name == name, f"{got} instead of {name}"
+            assert got.name == performative, f"{got} instead of {performative}"
             differing = {k: got[k] for k, v in wanted.items() if got[k] != v}
             assert not differing, f"{got}: {differing} instead of {wanted}"
             return got
 
-    def wait_for(self, name, **fields):
+    def wait_for(self, performative, **fields):
         """The next frame of a kind with these fields, whatever comes before it."""
         wanted = {key.replace("_", "-"): value for key, value in fields.items()}
         while True:
             got = self._kept.popleft() if self._kept else self.receive()
-            if got.name == name and all(got[key] == value for key, value in wanted.items()):
+            if got.name == performative and all(got[key] == value for key, value in wanted.items()):
                 return got
 
     def is_closed_by_server(self):
