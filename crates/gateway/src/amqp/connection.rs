@@ -27,6 +27,9 @@ pub(super) enum Ended {
     /// The socket is gone.
     #[error("connection lost")]
     Lost,
+    /// It was not let in.
+    #[error("client was refused")]
+    Refused,
     /// This server ends it; the machine still has to say so.
     #[error("closed by this server: {}", .0.condition)]
     Closing(Box<amqp::Error>),
@@ -127,7 +130,8 @@ where
                 _ => {}
             }
         }
-        Ok(())
+        // Nobody is told of a refusal by SASL: it was ours.
+        if self.machine.is_closed() { Err(Ended::Refused) } else { Ok(()) }
     }
 
     fn handle_timeout(&mut self) -> Result<(), Ended> {

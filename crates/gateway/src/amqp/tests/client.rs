@@ -77,6 +77,22 @@ impl Client {
         }
     }
 
+    /// Whether the server has hung up, now that all has run that can run.
+    pub(super) async fn is_hung_up(&mut self) -> bool {
+        self.pump().await;
+        let mut rest = [0; 1024];
+        loop {
+            tokio::select! {
+                biased;
+                read = self.io.read(&mut rest) => match read {
+                    Ok(0) | Err(_) => return true,
+                    Ok(_) => {}
+                },
+                () = std::future::ready(()) => return false,
+            }
+        }
+    }
+
     /// The next event; none when the server has hung up.
     async fn event(&mut self) -> Option<Event> {
         loop {

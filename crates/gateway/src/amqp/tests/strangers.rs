@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use amqp::connection::{Closed, Credentials, SendError};
+use amqp::sasl::Outcome;
+use bytes::Bytes;
 
 use super::{Bench, put_token};
 use crate::amqp::cbs::{REQUEST_BYTES_MAX, STRANGER_LINKS_MAX};
@@ -24,6 +26,20 @@ async fn a_stranger_has_a_few_links_only() {
     client.sender(EVENTS).await.unwrap();
 }
 
+/// dp §4.1: the outcome, then the end of the connection, at once.
+#[tokio::test]
+async fn who_is_refused_by_sasl_is_hung_up_on() {
+    let bench = Bench::new();
+    for credentials in [Credentials::External, Credentials::Plain(Bytes::from_static(b"\0a\0b"))] {
+        let mut client = bench.dial(credentials, Bench::peer());
+        assert_eq!(client.closed().await, Closed::SaslRefused(Outcome::Auth));
+        assert!(client.is_hung_up().await);
+    }
+    let mut client = bench.dial(Credentials::Anonymous, Bench::peer());
+    client.open().await;
+    assert!(!client.is_hung_up().await);
+}
+
 #[tokio::test]
 async fn a_request_is_no_larger_than_a_token_needs() {
     let bench = Bench::new();
@@ -33,7 +49,7 @@ async fn a_request_is_no_larger_than_a_token_needs() {
     let request = put_token("dev1", "x".repeat(REQUEST_BYTES_MAX as usize));
     let request = request.message(amqp::MessageId::Ulong(1)).to_bytes();
     let outgoing = amqp::connection::Outgoing {
-        tag: bytes::Bytes::from_static(b"1"),
+        tag: Bytes::from_static(b"1"),
         message: request,
         format: 0,
         settled: false,
