@@ -2,6 +2,7 @@
 //!
 //! Here stands the device's side; the back ends' side has one file per resource below.
 
+pub mod authorities;
 pub mod cloud_to_device;
 pub mod configurations;
 pub mod events;

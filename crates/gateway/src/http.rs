@@ -6,6 +6,7 @@
 
 mod answer;
 mod authorize;
+mod certificates;
 mod edge;
 mod events;
 mod feedback;
@@ -29,6 +30,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::auth::Identities;
 use crate::backend::DeviceBackend;
+use crate::backend::authorities::AuthorityBackend;
 use crate::backend::cloud_to_device::CloudToDeviceBackend;
 use crate::backend::configurations::ConfigurationBackend;
 use crate::backend::events::EventsBackend;
@@ -47,6 +49,7 @@ pub trait ServiceBackend:
     DeviceBackend
     + Identities
     + RegistryBackend
+    + AuthorityBackend
     + TwinBackend
     + MethodBackend
     + ConfigurationBackend
@@ -60,6 +63,7 @@ impl<B> ServiceBackend for B where
     B: DeviceBackend
         + Identities
         + RegistryBackend
+        + AuthorityBackend
         + TwinBackend
         + MethodBackend
         + ConfigurationBackend

@@ -46,6 +46,7 @@ struct Inner {
     feedback_ready: service::feedback::Ready,
     last_generation: AtomicU64,
     seats: service::events::seats::Seats,
+    anchors: registry::authorities::Anchors,
 }
 
 impl Hub {
@@ -62,6 +63,7 @@ impl Hub {
                 feedback_ready: service::feedback::Ready::default(),
                 last_generation: AtomicU64::new(0),
                 seats: service::events::seats::Seats::default(),
+                anchors: registry::authorities::Anchors::default(),
             }),
         }
     }

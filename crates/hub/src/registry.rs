@@ -3,6 +3,7 @@
 //! Rules: `service-api.md` §2. Scopes of edge devices: §2.5.
 
 mod authentication;
+pub(crate) mod authorities;
 mod devices;
 mod modules;
 mod scope;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use gateway::auth::still_holds;
+use gateway::auth::{ProvenBy, still_holds};
 use gateway::backend::Subscriptions;
 use gateway::session::{CloseReason, DeviceSession, Downlink};
 use host::clock::Mono;
@@ -118,6 +118,15 @@ impl Sessions {
         concerned.filter_map(|(_, entry)| entry.link.upgrade()).collect()
     }
 
+    /// Whom a change of the certificate authorities may concern.
+    fn by_certificate_authority(&self) -> Vec<Arc<Link>> {
+        let links: Vec<_> =
+            self.live.lock().values().filter_map(|entry| entry.link.upgrade()).collect();
+        let is_chained =
+            |link: &Arc<Link>| matches!(link.principal().evidence.by, ProvenBy::Authority(_));
+        links.into_iter().filter(is_chained).collect()
+    }
+
     pub(crate) fn close_all(&self, reason: CloseReason) {
         for entry in self.live.lock().values() {
             entry.session.close(reason);
@@ -184,6 +193,10 @@ impl Hub {
             Signal::IdentityChanged(id) => {
                 let (hub, family) = (self.clone(), sessions.family(&id));
                 tokio::spawn(async move { hub.judge(family).await });
+            }
+            Signal::AuthoritiesChanged => {
+                let (hub, chained) = (self.clone(), sessions.by_certificate_authority());
+                tokio::spawn(async move { hub.judge(chained).await });
             }
         }
     }

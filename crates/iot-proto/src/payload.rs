@@ -5,6 +5,7 @@
 //! rest with the field's name; output always has every field, because the CLI reads many without
 //! looking (sa trap 16).
 
+pub mod certificate;
 pub mod device;
 pub mod event;
 pub mod feedback;

@@ -2,15 +2,17 @@
 //!
 //! Spec: sa §1.5, §2.1, §3.1, §5.1, §5.3, §5.5, §7.7; dp §5.7, §5.8; er §5.5. Fixed words are compared
 //! without case and a trailing slash is nothing. The whole path is decoded once and then split:
-//! IoT Explorer sends `devices%2Fquery`, and no id can hold a `/`. The routes below `/events` are
-//! our own. What the service documents and we have not built is named, not guessed.
+//! IoT Explorer sends `devices%2Fquery`, and no id can hold a `/`. The routes below `/events` and
+//! `/certificates` are our own; the latter have the verbs and bodies of the service's management
+//! interface, which has no host name here (sa §8.1). What the service documents and we have not built is named, not guessed.
 
 mod query;
 
 use http::Method;
+use model::authority::AuthorityNameError;
 use model::consumer_group::ConsumerGroupError;
 use model::id::{EDGE_HUB, IdError};
-use model::{ConsumerGroup, DeviceId, Fault, FaultKind, IdentityId, ModuleId};
+use model::{AuthorityName, ConsumerGroup, DeviceId, Fault, FaultKind, IdentityId, ModuleId};
 use uuid::Uuid;
 
 use crate::percent;
@@ -93,6 +95,18 @@ pub enum Route {
     CreateConsumerGroup(ConsumerGroup),
     /// `DELETE /events/consumerGroups/{g}`
     DeleteConsumerGroup(ConsumerGroup),
+    /// `GET /certificates`
+    ListAuthorities,
+    /// `GET /certificates/{c}`
+    GetAuthority(AuthorityName),
+    /// `PUT /certificates/{c}`
+    PutAuthority(AuthorityName),
+    /// `DELETE /certificates/{c}`
+    DeleteAuthority(AuthorityName),
+    /// `POST /certificates/{c}/generateVerificationCode`
+    GenerateVerificationCode(AuthorityName),
+    /// `POST /certificates/{c}/verify`
+    VerifyAuthority(AuthorityName),
 }
 
 /// The right that a shared access policy must hold (sa §1.1).
@@ -130,6 +144,9 @@ pub enum RouteError {
     /// A consumer group's name in the path is none.
     #[error(transparent)]
     ConsumerGroup(#[from] ConsumerGroupError),
+    /// A certificate's name in the path is none.
+    #[error(transparent)]
+    Authority(#[from] AuthorityNameError),
 }
 
 impl From<RouteError> for Fault {
@@ -138,7 +155,9 @@ impl From<RouteError> for Fault {
             RouteError::NotFound | RouteError::NotBuilt(_) => FaultKind::GenericNotFound,
             RouteError::MethodNotAllowed(_) => FaultKind::GenericMethodNotAllowed,
             RouteError::Lock => FaultKind::DeviceMessageLockLost,
-            RouteError::Id(_) | RouteError::ConsumerGroup(_) => FaultKind::ArgumentInvalid,
+            RouteError::Id(_) | RouteError::ConsumerGroup(_) | RouteError::Authority(_) => {
+                FaultKind::ArgumentInvalid
+            }
         };
         Fault::new(kind, error.to_string())
     }
@@ -174,6 +193,7 @@ impl Route {
                     _ => Err(RouteError::MethodNotAllowed(&["PUT", "DELETE"])),
                 }
             }
+            ["certificates", rest @ ..] => certificates(method, rest, &segments),
             ["jobs", ..] => Err(RouteError::NotBuilt("jobs")),
             ["configurations", ..] => Err(RouteError::NotBuilt("automatic configurations")),
             ["digitaltwins", ..] => Err(RouteError::NotBuilt("the digital twin view")),
@@ -192,19 +212,23 @@ impl Route {
             Self::PutDevice(_)
             | Self::PutModule(..)
             | Self::ReplaceTwin(_)
-            | Self::CreateConsumerGroup(_) => Method::PUT,
+            | Self::CreateConsumerGroup(_)
+            | Self::PutAuthority(_) => Method::PUT,
             Self::PatchTwin(_) => Method::PATCH,
             Self::DeleteDevice(_)
             | Self::DeleteModule(..)
             | Self::PurgeCloudToDevice(_)
             | Self::CompleteFeedback(_)
-            | Self::DeleteConsumerGroup(_) => Method::DELETE,
+            | Self::DeleteConsumerGroup(_)
+            | Self::DeleteAuthority(_) => Method::DELETE,
             Self::InvokeMethod(_)
             | Self::AbandonFeedback(_)
             | Self::ApplyContent(_)
             | Self::SendCloudToDevice(_)
             | Self::Scope(_)
-            | Self::ScopeIdentity(_) => Method::POST,
+            | Self::ScopeIdentity(_)
+            | Self::GenerateVerificationCode(_)
+            | Self::VerifyAuthority(_) => Method::POST,
             _ => Method::GET,
         }
     }
@@ -255,6 +279,14 @@ impl Route {
             Self::CreateConsumerGroup(group) | Self::DeleteConsumerGroup(group) => {
                 own(&["events", "consumerGroups", group.as_str()])
             }
+            Self::ListAuthorities => own(&["certificates"]),
+            Self::GetAuthority(name) | Self::PutAuthority(name) | Self::DeleteAuthority(name) => {
+                own(&["certificates", name.as_str()])
+            }
+            Self::GenerateVerificationCode(name) => {
+                own(&["certificates", name.as_str(), "generateVerificationCode"])
+            }
+            Self::VerifyAuthority(name) => own(&["certificates", name.as_str(), "verify"]),
         }
     }
 
@@ -288,6 +320,8 @@ impl Route {
             | Self::GetDevice(_)
             | Self::ListModules(_)
             | Self::GetModule(..)
+            | Self::ListAuthorities
+            | Self::GetAuthority(_)
             | Self::DeviceStatistics
             | Self::ServiceStatistics
             | Self::Scope(_)
@@ -299,6 +333,10 @@ impl Route {
             | Self::PutModule(..)
             | Self::DeleteModule(..)
             | Self::ApplyContent(_)
+            | Self::PutAuthority(_)
+            | Self::DeleteAuthority(_)
+            | Self::GenerateVerificationCode(_)
+            | Self::VerifyAuthority(_)
             // Who may read must not end the reading of others.
             | Self::CreateConsumerGroup(_)
             | Self::DeleteConsumerGroup(_) => Right::RegistryWrite,
@@ -400,6 +438,24 @@ fn feedback(method: &Method, rest: &[&str]) -> Result<Route, RouteError> {
         [_] => Err(RouteError::MethodNotAllowed(DELETE)),
         [token, "abandon"] if method == Method::POST => Ok(Route::AbandonFeedback(lock(token)?)),
         [_, "abandon"] => Err(RouteError::MethodNotAllowed(POST)),
+        _ => Err(RouteError::NotFound),
+    }
+}
+
+fn certificates(method: &Method, rest: &[&str], segments: &[&str]) -> Result<Route, RouteError> {
+    let name = || segments[1].parse::<AuthorityName>();
+    match rest {
+        [] => only(method, GET, Route::ListAuthorities),
+        [_] => match *method {
+            Method::GET => Ok(Route::GetAuthority(name()?)),
+            Method::PUT => Ok(Route::PutAuthority(name()?)),
+            Method::DELETE => Ok(Route::DeleteAuthority(name()?)),
+            _ => Err(RouteError::MethodNotAllowed(CRUD)),
+        },
+        [_, "generateverificationcode"] => {
+            only(method, POST, Route::GenerateVerificationCode(name()?))
+        }
+        [_, "verify"] => only(method, POST, Route::VerifyAuthority(name()?)),
         _ => Err(RouteError::NotFound),
     }
 }

@@ -4,6 +4,7 @@
 //! own shapes and convert to these (`iot-proto`, `store`); only a twin is a JSON document
 //! everywhere. No status codes here: `iot-proto::status` gives a [`error::FaultKind`] its number.
 
+pub mod authority;
 pub mod consumer_group;
 pub mod error;
 pub mod feedback;
@@ -15,6 +16,7 @@ pub mod message;
 pub mod method;
 pub mod twin;
 
+pub use authority::AuthorityName;
 pub use consumer_group::ConsumerGroup;
 pub use error::{Fault, FaultKind};
 pub use id::{DeviceId, Etag, GenerationId, IdentityId, ModuleId};

@@ -68,3 +68,6 @@ pub const LIST_PAGE_MAX: usize = 1000;
 pub const CONSUMER_GROUPS_MAX: usize = 20;
 /// Receivers without an epoch on one partition and consumer group (`service-api.md` §9.5).
 pub const EVENT_RECEIVERS_MAX: usize = 5;
+/// Certificate authorities that a hub can register (`service-api.md` §11, the figure of the
+/// provisioning service).
+pub const AUTHORITIES_MAX: usize = 25;

@@ -6,6 +6,7 @@
 
 #![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "these are tests")]
 
+pub mod authorities;
 pub mod cloud_to_device;
 pub mod consumer_groups;
 pub mod events;
@@ -111,6 +112,10 @@ macro_rules! conformance_tests {
             consumer_groups: [
                 groups_are_kept_and_deleted,
                 groups_are_refused_on_conditions,
+            ],
+            authorities: [
+                authorities_are_kept_changed_and_deleted,
+                authorities_are_refused_on_conditions,
             ],
             policies: [policies_are_kept_and_replaced],
             outbox: [

@@ -9,6 +9,7 @@
 //!
 //! One thread writes ([`writer`]), a few connections read ([`readers`]); one file per resource.
 
+mod authorities;
 mod cloud_to_device;
 mod consumer_groups;
 pub mod event_format;
@@ -206,6 +207,7 @@ struct Embedded {
     log: events::Log,
     sealer: Arc<sealing::Sealer>,
     policies: policies::Cached,
+    authorities: authorities::Cached,
     presence: Arc<presence::Table>,
     leases: leases::Table,
     line: signals::Line,

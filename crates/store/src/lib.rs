@@ -5,6 +5,7 @@
 //! offer the same. A write takes the events it causes and commits them with the change
 //! ([`outbox`]). Acknowledged means durable: a future that resolves to `Ok` has reached the disk.
 
+pub mod authorities;
 pub mod cloud_to_device;
 pub mod consumer_groups;
 pub mod error;
@@ -46,6 +47,8 @@ pub struct Stores {
     pub outbox: Arc<dyn outbox::Outbox>,
     /// Shared access policies.
     pub policies: Arc<dyn policies::Policies>,
+    /// Registered certificate authorities.
+    pub authorities: Arc<dyn authorities::Authorities>,
     /// Who is connected where.
     pub presence: Arc<dyn presence::Presence>,
     /// Messages between the nodes of a hub.

@@ -48,4 +48,7 @@ pub enum Signal {
     },
     /// The identity was changed, disabled or deleted: live connections must prove themselves again.
     IdentityChanged(IdentityId),
+    /// A certificate authority was changed or deleted: connections that chain to one must prove
+    /// themselves again.
+    AuthoritiesChanged,
 }

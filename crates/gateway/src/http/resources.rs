@@ -147,6 +147,12 @@ impl<B: ServiceBackend> Head<B> {
                 backend.delete_consumer_group(group).await?;
                 Ok(answer::no_content())
             }
+            Route::ListAuthorities
+            | Route::GetAuthority(_)
+            | Route::PutAuthority(_)
+            | Route::DeleteAuthority(_)
+            | Route::GenerateVerificationCode(_)
+            | Route::VerifyAuthority(_) => self.certificates(route, &if_match, &body).await,
         }
     }
 }
@@ -205,7 +211,7 @@ fn target(device: Option<&str>, module: Option<&str>) -> Result<IdentityId, Faul
 }
 
 /// Without `If-Match` a PUT creates, with it it changes (`service-api.md` §2.6).
-fn for_put(if_match: &IfMatch) -> Result<Precondition, Fault> {
+pub(super) fn for_put(if_match: &IfMatch) -> Result<Precondition, Fault> {
     match if_match {
         IfMatch::Absent => Ok(Precondition::Absent),
         IfMatch::Any => Ok(Precondition::Exists),
@@ -215,7 +221,7 @@ fn for_put(if_match: &IfMatch) -> Result<Precondition, Fault> {
     }
 }
 
-fn for_delete(if_match: &IfMatch) -> Result<Precondition, Fault> {
+pub(super) fn for_delete(if_match: &IfMatch) -> Result<Precondition, Fault> {
     match if_match {
         IfMatch::Absent => Ok(Precondition::Exists),
         other => for_put(other),

@@ -1,7 +1,10 @@
 //! What authentication reads of the registry.
 
+use std::sync::Arc;
+
 use gateway::auth::{Credential, Identities, PolicyCredential, Rights};
 use model::{Fault, FaultKind, IdentityId};
+use pki::ChainAnchor;
 
 use crate::{Hub, fault};
 
@@ -40,6 +43,10 @@ impl Identities for Hub {
                 device_connect: policy.rights.device_connect,
             },
         }))
+    }
+
+    async fn authorities(&self) -> Result<Arc<[ChainAnchor]>, Fault> {
+        self.anchors().await
     }
 
     fn host_names(&self) -> &[String] {

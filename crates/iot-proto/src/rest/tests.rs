@@ -70,6 +70,15 @@ fn every_route_is_read() {
         ("GET /events/consumerGroups", Route::ListConsumerGroups),
         ("PUT /events/consumerGroups/g", Route::CreateConsumerGroup("g".parse().unwrap())),
         ("DELETE /events/consumerGroups/g", Route::DeleteConsumerGroup("g".parse().unwrap())),
+        ("GET /certificates", Route::ListAuthorities),
+        ("GET /certificates/d1.Plant", Route::GetAuthority("d1.Plant".parse().unwrap())),
+        ("PUT /certificates/d1", Route::PutAuthority("d1".parse().unwrap())),
+        ("DELETE /certificates/d1", Route::DeleteAuthority("d1".parse().unwrap())),
+        (
+            "POST /certificates/d1/generateVerificationCode",
+            Route::GenerateVerificationCode("d1".parse().unwrap()),
+        ),
+        ("POST /certificates/d1/verify", Route::VerifyAuthority("d1".parse().unwrap())),
     ] {
         assert_eq!(parse(request), Ok(route.clone()), "{request}");
         // Back again, and as other clients write it: a trailing slash, other case, all encoded.
@@ -115,6 +124,10 @@ fn what_is_not_there_is_told_apart() {
         ("GET /devices/d/modules/m/a/b/c/d/e/f", E::NotFound),
         ("GET /devices/%ff", E::NotFound),
         ("GET /events/partitions/x", E::NotFound),
+        ("GET /certificates/c/nothing", E::NotFound),
+        ("GET /certificates/a b", E::Authority(AuthorityNameError)),
+        ("POST /certificates", E::MethodNotAllowed(&["GET"])),
+        ("GET /certificates/c/verify", E::MethodNotAllowed(&["POST"])),
         ("GET /events/partitions/4294967296", E::NotFound),
         ("POST /devices", E::NotBuilt("bulk changes of the registry")),
         ("POST /devices/query", E::NotBuilt("queries")),

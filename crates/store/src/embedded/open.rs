@@ -15,8 +15,8 @@ use super::schema::{self, Found};
 use super::sealing::Sealer;
 use super::sqlite::Ticks;
 use super::{
-    Counters, Embedded, OpenError, OpenReport, PARTITIONS_MAX, Settings, cloud_to_device, events,
-    leases, outbox, policies, readers, signals, sqlite, writer,
+    Counters, Embedded, OpenError, OpenReport, PARTITIONS_MAX, Settings, authorities,
+    cloud_to_device, events, leases, outbox, policies, readers, signals, sqlite, writer,
 };
 use crate::Stores;
 use crate::policies::Policy;
@@ -76,6 +76,7 @@ pub(super) fn open_embedded(
     let created = created(&connection, &clock).map_err(database)?;
     let epochs = Epochs::of_start(count_start(&connection).map_err(database)?);
     let policies = Arc::new(RwLock::new(policies::read(&connection, &sealer).map_err(stored)?));
+    let authorities = Arc::new(RwLock::new(authorities::read(&connection).map_err(stored)?));
     let marks = Arc::new(outbox::Marks::read(&connection).map_err(database)?);
     let readers = Arc::new(readers::Readers::open(&path).map_err(database)?);
 
@@ -93,6 +94,7 @@ pub(super) fn open_embedded(
         log,
         sealer,
         policies,
+        authorities,
         presence: Arc::new(presence::Table::new(epochs.clone())),
         leases: leases::Table::new(epochs, clock),
         line: signals::Line::new(counters.signals_dropped.clone()),
@@ -165,6 +167,7 @@ pub(super) fn stores(embedded: &Arc<Embedded>) -> Stores {
         events: embedded.clone(),
         outbox: embedded.clone(),
         policies: embedded.clone(),
+        authorities: embedded.clone(),
         presence: embedded.clone(),
         signals: embedded.clone(),
         leases: embedded.clone(),
