@@ -12,16 +12,19 @@ use host::http::{Client, Request, StreamingResponse};
 use host::tls::ClientTls;
 use iot_proto::connection_string::ServiceConnectionString;
 use iot_proto::etag::IfMatch;
+use iot_proto::payload::certificate::{
+    CertificateJson, CertificateWrite, CertificatesJson, proof_body,
+};
 use iot_proto::payload::device::{DeviceJson, DeviceWrite};
 use iot_proto::payload::event::{ConsumerGroupsJson, EventLine, PartitionJson, PartitionsJson};
 use iot_proto::payload::module::{ModuleJson, ModuleWrite};
 use iot_proto::payload::statistics::{DeviceStatistics, Purged, ServiceStatistics};
-use iot_proto::payload::{message, method, twin};
+use iot_proto::payload::{JSON, message, method, twin};
 use iot_proto::rest::{API_VERSION, EventsQuery, Route};
 use model::message::Message;
 use model::method::{MethodRequest, MethodResponse};
 use model::twin::{Object, TwinChange};
-use model::{ConsumerGroup, DeviceId, Fault, IdentityId, ModuleId};
+use model::{AuthorityName, ConsumerGroup, DeviceId, Fault, IdentityId, ModuleId};
 
 use crate::dial::Dial;
 use crate::rest::{Rest, if_match};
@@ -222,6 +225,59 @@ impl HubClient {
     /// Removes all messages that wait for a device.
     pub async fn purge(&self, device: &DeviceId) -> Result<Purged, RestError> {
         self.rest.call_for(request(&Route::PurgeCloudToDevice(device.clone()))).await
+    }
+}
+
+/// Certificate authorities.
+impl HubClient {
+    /// All registered authorities.
+    pub async fn certificates(&self) -> Result<Vec<CertificateJson>, RestError> {
+        let list: CertificatesJson = self.rest.call_for(request(&Route::ListAuthorities)).await?;
+        Ok(list.value)
+    }
+
+    /// One authority.
+    pub async fn certificate(&self, name: &AuthorityName) -> Result<CertificateJson, RestError> {
+        self.rest.call_for(request(&Route::GetAuthority(name.clone()))).await
+    }
+
+    /// Registers an authority ([`IfMatch::Absent`]) or gives one that exists another certificate.
+    pub async fn put_certificate(
+        &self,
+        name: &AuthorityName,
+        write: &CertificateWrite,
+        demand: &IfMatch,
+    ) -> Result<CertificateJson, RestError> {
+        let request = request(&Route::PutAuthority(name.clone())).body(JSON, write.body());
+        self.rest.call_for(if_match(request, demand)).await
+    }
+
+    /// Deletes an authority.
+    pub async fn delete_certificate(
+        &self,
+        name: &AuthorityName,
+        demand: &IfMatch,
+    ) -> Result<(), RestError> {
+        let request = request(&Route::DeleteAuthority(name.clone()));
+        self.rest.call(if_match(request, demand)).await.map(drop)
+    }
+
+    /// Makes the code that a certificate must have as common name to verify an authority.
+    pub async fn generate_verification_code(
+        &self,
+        name: &AuthorityName,
+    ) -> Result<CertificateJson, RestError> {
+        self.rest.call_for(request(&Route::GenerateVerificationCode(name.clone()))).await
+    }
+
+    /// Verifies an authority by a certificate that it has signed, PEM text or DER.
+    pub async fn verify_certificate(
+        &self,
+        name: &AuthorityName,
+        proof: &[u8],
+    ) -> Result<CertificateJson, RestError> {
+        let route = request(&Route::VerifyAuthority(name.clone()));
+        self.rest.call_for(route.body(JSON, proof_body(proof))).await
     }
 }
 

@@ -4,6 +4,7 @@
 //! finds its hub by [`connection::Connection`]; failures get their exit codes in `failure.rs`.
 
 mod c2d;
+mod certificates;
 mod confirm;
 pub(crate) mod connection;
 mod consumer_groups;
@@ -33,6 +34,8 @@ pub(crate) enum Command {
     Twin(twins::Arguments),
     /// Call direct methods
     Method(methods::Arguments),
+    /// Register the certificate authorities that devices prove themselves by
+    Certificate(certificates::Arguments),
     /// Send messages to a device
     C2d(c2d::Arguments),
     /// Deploy modules to an edge device
@@ -51,6 +54,7 @@ pub(crate) async fn run(command: Command) -> Result<(), Failure> {
         Command::Module(arguments) => modules::run(arguments).await,
         Command::Twin(arguments) => twins::run(arguments).await,
         Command::Method(arguments) => methods::run(arguments).await,
+        Command::Certificate(arguments) => certificates::run(arguments).await,
         Command::C2d(arguments) => c2d::run(arguments).await,
         Command::Deployment(arguments) => deployments::run(arguments).await,
         Command::Monitor(arguments) => monitor::run(arguments).await,

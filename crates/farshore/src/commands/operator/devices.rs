@@ -86,6 +86,9 @@ struct Create {
     /// Or by this one: so that one of the two can be replaced
     #[arg(long, value_name = "HEX", requires = "thumbprint")]
     second_thumbprint: Option<Thumbprint>,
+    /// It proves itself by a certificate for its id that a registered authority has signed
+    #[arg(long, conflicts_with = "thumbprint")]
+    certificate_authority: bool,
 }
 
 /// As `openssl x509 -noout -fingerprint -sha256` prints it, or without colons.
@@ -173,6 +176,10 @@ async fn create(hub: &Hub, output: Output, create: Create) -> Result<(), Failure
     if let Some(Thumbprint(primary)) = create.thumbprint {
         let secondary = create.second_thumbprint.map(|Thumbprint(second)| second);
         let way = Authentication::SelfSigned { primary: Some(primary), secondary };
+        write.authentication = AuthenticationWrite::Other(way);
+    }
+    if create.certificate_authority {
+        let way = Authentication::CertificateAuthority;
         write.authentication = AuthenticationWrite::Other(way);
     }
     if let Some(parent) = &create.parent {
@@ -336,7 +343,9 @@ async fn connection_string(
     let key = if secondary { keys.secondary_key } else { keys.primary_key };
     let credential = match key.filter(|key| !key.is_empty()) {
         Some(key) => Credential::Key(SharedKey::new(key)),
-        None if authentication.r#type == "selfSigned" => Credential::X509,
+        None if matches!(&*authentication.r#type, "selfSigned" | "certificateAuthority") => {
+            Credential::X509
+        }
         None => {
             return Err(Failure::new(
                 FAILED,

@@ -9,12 +9,17 @@ use crate::output::harmless;
 
 /// The failure of a command whose call failed.
 pub(crate) fn failed(error: RestError) -> Failure {
-    let mut message = harmless(&chain(&error)).into_owned();
+    let mut message = plain(&error);
     if let Some(hint) = hint(&error) {
         message.push_str("\n  ");
         message.push_str(hint);
     }
     Failure::new(exit_code(&error), message)
+}
+
+/// What happened, without a next step.
+pub(super) fn plain(error: &RestError) -> String {
+    harmless(&chain(error)).into_owned()
 }
 
 fn exit_code(error: &RestError) -> u8 {
