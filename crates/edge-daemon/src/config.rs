@@ -57,6 +57,8 @@ pub struct Config {
     pub edge_ca: EdgeCaConfig,
     /// `[moby_runtime]`.
     pub engine: EngineConfig,
+    /// `[image_garbage_collection]`.
+    pub image_garbage_collection: GarbageCollection,
     /// What has no effect.
     pub notes: Vec<Note>,
 }
@@ -154,6 +156,19 @@ pub struct EngineConfig {
     pub network: NetworkSettings,
     /// Whether the file has the section at all.
     pub is_explicit: bool,
+}
+
+/// `[image_garbage_collection]`: when images that nothing uses are removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GarbageCollection {
+    /// Whether they are at all.
+    pub enabled: bool,
+    /// How often; whole days.
+    pub recurrence: Duration,
+    /// How long an image must have been unused; whole days.
+    pub age: Duration,
+    /// At which time of the day, since midnight, local time.
+    pub at: Duration,
 }
 
 impl Config {

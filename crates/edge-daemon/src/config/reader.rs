@@ -158,6 +158,17 @@ impl<'d, 't> Section<'d, 't> {
         })
     }
 
+    /// A table with the path and line at which it was found.
+    pub(super) fn at(found: &Found<&'d DeTable<'d>>, findings: &'d Findings<'t>) -> Self {
+        Self {
+            path: found.key.clone(),
+            line: found.line,
+            table: found.value,
+            taken: BTreeSet::new(),
+            findings,
+        }
+    }
+
     /// A table that was found elsewhere, for example in an array.
     pub(super) fn inner(&self, key: &str, found: &Found<&'d DeTable<'d>>) -> Section<'d, 't> {
         Section {
@@ -235,14 +246,70 @@ impl<'d, 't> Section<'d, 't> {
             if !self.taken.contains(name_text) {
                 let line = self.findings.line(name.span().start);
                 let shown: String = name_text.chars().take(KEY_CHARS_SHOWN).collect();
+                let what = self.advice(name_text);
                 self.findings.problem(
                     line,
                     &self.named(&shown),
-                    "is not a key of config.toml here; check its spelling and the [section] above it",
+                    format!("is not a key of config.toml here; {what}"),
                 );
             }
         }
     }
+
+    /// What the writer of an unknown key may have meant.
+    fn advice(&self, name: &str) -> String {
+        match nearest(name, self.taken.iter().copied()) {
+            Some(known) => format!("did you mean {known}?"),
+            None if !self.path.is_empty() && TOP_KEYS.contains(&name) => {
+                "it belongs above the first [section] of the file".to_owned()
+            }
+            None => "check its spelling and the [section] above it".to_owned(),
+        }
+    }
 }
 
+/// The known name that is most like a name, if any is like it at all.
+fn nearest<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+    // No key is that long, and the comparison is quadratic.
+    if name.len() > KEY_CHARS_SHOWN {
+        return None;
+    }
+    let name = name.to_ascii_lowercase();
+    let with_distance = known.map(|known| (distance(&name, &known.to_ascii_lowercase()), known));
+    let (distance, known) = with_distance.min()?;
+    (distance <= known.len() / LIKENESS).then_some(known)
+}
+
+/// How many letters must be put in, taken out or replaced to come from one name to the other.
+fn distance(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (line, letter) in from.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], line + 1);
+        for (column, other) in to.iter().enumerate() {
+            let replaced = diagonal + usize::from(letter != *other);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[to.len()]
+}
+
+/// One letter in three may be wrong.
+const LIKENESS: usize = 3;
+/// Keys of the top that many write below a section, where TOML takes them for its own.
+const TOP_KEYS: [&str; 12] = [
+    "hostname",
+    "parent_hostname",
+    "local_gateway_hostname",
+    "trust_bundle_cert",
+    "allow_elevated_docker_permissions",
+    "auto_reprovisioning_mode",
+    "prefer_module_identity_cache",
+    "cloud_timeout_sec",
+    "cloud_retries",
+    "additional_info",
+    "iotedge_max_requests",
+    "aziot_max_requests",
+];
 const KEY_CHARS_SHOWN: usize = 64;

@@ -3,7 +3,9 @@
 mod agent;
 mod edge_ca;
 mod engine;
+mod garbage;
 mod provisioning;
+mod shape;
 
 use std::path::{Component, Path, PathBuf};
 
@@ -28,6 +30,7 @@ pub(super) fn document(mut root: Section<'_, '_>) -> Option<Config> {
     let listen_management = listen(&mut root);
     let edge_ca = edge_ca::section(&mut root).unwrap_or_else(EdgeCaConfig::quickstart);
     let engine = engine::section(&mut root);
+    let image_garbage_collection = garbage::section(&mut root);
     root.finish();
     Some(Config {
         hostname,
@@ -44,6 +47,7 @@ pub(super) fn document(mut root: Section<'_, '_>) -> Option<Config> {
         listen_management,
         edge_ca,
         engine,
+        image_garbage_collection,
         notes: Vec::new(),
     })
 }
@@ -88,8 +92,9 @@ fn refused_or_without_effect(root: &mut Section<'_, '_>) {
             _ => root.remark(&found, "has no effect: calls to the hub have deadlines of their own"),
         }
     }
-    for (section, what) in WITHOUT_EFFECT {
+    for (section, what, keys) in WITHOUT_EFFECT {
         root.note(section, what);
+        shape::look_inside(root, section, keys);
     }
     keys(root);
     preloaded(root);
@@ -111,6 +116,8 @@ fn preloaded(root: &mut Section<'_, '_>) {
         for found in section.entries() {
             let line = found.line;
             let key = format!("{name}.{}", found.key);
+            let value = Found { value: found.value, line, key: key.clone() };
+            shape::check(root.reporter(), &value, &shape::PRELOADED);
             let is_ours = OUR_KEY_IDS.iter().any(|id| found.key.starts_with(id));
             let found = Found { value: (), line, key };
             if is_ours {
@@ -235,13 +242,20 @@ fn may_cover(socket: &Path) -> bool {
 
 const NO_SOCKET: &str = "is not a unix socket; write unix:///path/to/socket";
 
-/// Keys and sections of the top without effect, and why.
-const WITHOUT_EFFECT: [(&str, &str); 5] = [
-    ("localid", "has no effect: identities of host modules are not served yet"),
-    ("cert_issuance", "has no effect: certificates are issued by the daemon itself"),
-    ("tpm", "has no effect: no TPM is used with manual provisioning"),
-    ("watchdog", "has no effect: modules are restarted for as long as the daemon runs"),
-    ("image_garbage_collection", "has no effect yet: unused images stay"),
+/// Sections without effect, why, and what may stand in them all the same.
+const WITHOUT_EFFECT: [(&str, &str, shape::Keys); 4] = [
+    ("localid", "has no effect: identities of host modules are not served yet", shape::LOCALID),
+    (
+        "cert_issuance",
+        "has no effect: certificates are issued by the daemon itself",
+        shape::CERT_ISSUANCE,
+    ),
+    ("tpm", "has no effect: no TPM is used with manual provisioning", shape::TPM),
+    (
+        "watchdog",
+        "has no effect: modules are restarted for as long as the daemon runs",
+        shape::WATCHDOG,
+    ),
 ];
 
 /// Ids under which the original keeps its own keys and certificates.

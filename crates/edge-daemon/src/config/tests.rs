@@ -628,3 +628,108 @@ fn a_missing_file_names_the_next_step() {
     let error = Config::read(Path::new("/nowhere/config.toml")).unwrap_err().to_string();
     assert!(error.contains("/nowhere/config.toml") && error.contains("--config"), "{error}");
 }
+
+#[test]
+fn an_unknown_key_is_answered_with_the_one_that_was_meant() {
+    for (top, expected) in [
+        ("hostnam = \"x\"", "1: hostnam is not a key of config.toml here; did you mean hostname?"),
+        (
+            "[watchdog]\nmax_retrys = 3",
+            "2: watchdog.max_retrys is not a key of config.toml here; did you mean max_retries?",
+        ),
+        (
+            "[edge_ca.auto_renew]\nThreshhold = \"80%\"",
+            "2: edge_ca.auto_renew.Threshhold is not a key of config.toml here; did you mean threshold?",
+        ),
+        (
+            "[tpm]\ncloud_retries = 2",
+            "2: tpm.cloud_retries is not a key of config.toml here; it belongs above the first [section]",
+        ),
+        (
+            "[listen]\nsomething_else = 2",
+            "2: listen.something_else is not a key of config.toml here; check its spelling",
+        ),
+    ] {
+        check(&with_top(top), expected);
+    }
+    let long = "x".repeat(100_000);
+    check(&with_top(&format!("{long} = 1")), "1: xxxx");
+}
+
+#[test]
+fn what_has_no_effect_yet_must_be_right_all_the_same() {
+    for (top, expected) in [
+        ("[localid]\ndomain = 1", "2: localid.domain is of type integer; write a quoted string"),
+        ("[watchdog]\nmax_retries = \"often\"", "2: watchdog.max_retries is neither a number nor"),
+        ("[watchdog]\nmax_retries = -1", "2: watchdog.max_retries is -1; write a number from 0"),
+        (
+            "[tpm]\nauth_key_index = \"0x000100\"",
+            "2: tpm.auth_key_index is of type string; write a whole number without quotes",
+        ),
+        ("[tpm]\nauth_key_index = 0x800000", "2: tpm.auth_key_index is 800000; write a number"),
+        (
+            "[tpm.hierarchy_authorization]\nowner = true",
+            "2: tpm.hierarchy_authorization.owner is of type boolean",
+        ),
+        (
+            "[cert_issuance.est]\ntrusted_certs = [\n\"file:///a\",\n\"/b\"]",
+            "4: cert_issuance.est.trusted_certs is neither a file nor",
+        ),
+        (
+            "[cert_issuance.est.urls]\ndefault = \"example.org\"",
+            "2: cert_issuance.est.urls.default is not a URL",
+        ),
+        (
+            "[cert_issuance.est.identity_auto_renew]\nretry = \"4\"",
+            "2: cert_issuance.est.identity_auto_renew.retry is not a period",
+        ),
+        ("[cert_issuance.est.auth]\nusernme = \"x\"", "2: cert_issuance.est.auth.usernme is not"),
+        (
+            "[cert_issuance.local_ca]\ncert = { method = \"magic\" }",
+            "2: cert_issuance.local_ca.cert.method is not one of",
+        ),
+        ("[preloaded_keys]\nmine = \"/x\"", "2: preloaded_keys.mine is neither a file nor"),
+        (
+            "[image_garbage_collection]\ncleanup_recurrence = \"12h\"",
+            "2: image_garbage_collection.cleanup_recurrence is not a number of whole days",
+        ),
+        (
+            "[image_garbage_collection]\ncleanup_time = \"24:00\"",
+            "2: image_garbage_collection.cleanup_time is not a time of the day",
+        ),
+        ("[agent.config.auth]\npassword = 1", "2: agent.config.auth.password is of type integer"),
+        ("[agent.config.auth]\nuser = \"x\"", "2: agent.config.auth.user is not a key"),
+    ] {
+        check(&with_top(top), expected);
+    }
+}
+
+#[test]
+fn what_is_refused_is_read_to_its_end() {
+    // A source that is not served, with a mistake in it: both are told.
+    let error = parse(
+        "[provisioning]\nsource = \"dps\"\nglobal_endpoint = \"x\"\n\
+         attestation = { method = \"symmetric_key\", symetric_key = { value = \"a2tra2tra2tra2tra2tr\" } }\n",
+    )
+    .unwrap_err();
+    let told: Vec<String> = error.problems().iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert!(told[0].starts_with("2: provisioning.source \"dps\" is not served yet"));
+    assert!(told[1].starts_with("3: provisioning.global_endpoint is not a URL"));
+    assert!(told[2].ends_with("did you mean symmetric_key?"));
+    assert!(!error.to_string().contains("a2tra2"));
+}
+
+#[test]
+fn garbage_collection_is_read() {
+    let read = |section: &str| good(&with_top(section)).image_garbage_collection;
+    let day = Duration::from_secs(24 * 3600);
+    let told =
+        GarbageCollection { enabled: true, recurrence: day, age: 7 * day, at: Duration::ZERO };
+    assert_eq!(read(""), told);
+    let section = "[image_garbage_collection]\nenabled = false\ncleanup_recurrence = \"48h\"\n\
+                   image_age_cleanup_threshold = \"30d\"\ncleanup_time = \"03:30\"";
+    let at = Duration::from_secs(12_600);
+    let told = GarbageCollection { enabled: false, recurrence: 2 * day, age: 30 * day, at };
+    assert_eq!(read(section), told);
+}

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use client::device::Transport;
 
+use super::shape;
 use crate::config::AgentConfig;
 use crate::config::reader::Section;
 
@@ -33,6 +34,7 @@ pub(super) fn section(root: &mut Section<'_, '_>) -> AgentConfig {
         for key in ["createOptions", "digest", "auth"] {
             config.note(key, "has no effect: the agent is part of the daemon and has no container");
         }
+        shape::look(&mut config, shape::AGENT_CONFIG);
         config.finish();
     }
     if let Some(env) = section.section("env") {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::file;
+use super::{file, shape};
 use crate::config::reader::{Found, Section};
 use crate::config::{EdgeCaConfig, Period};
 
@@ -38,6 +38,7 @@ pub(super) fn section(root: &mut Section<'_, '_>) -> Option<EdgeCaConfig> {
             };
             section.wrong(found, what);
             section.known(&KEYS);
+            shape::look(&mut section, shape::ISSUED);
             None
         }
     };
@@ -125,7 +126,7 @@ fn renewal(section: &mut Section<'_, '_>) -> (Period, Period) {
 
 impl Period {
     /// `N%` below 100, `Nmin`, `Nday`; not zero.
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
         let (number, unit) = text.split_at(digits);
         let number: u32 = number.parse().ok().filter(|number| *number > 0)?;

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use iot_proto::connection_string::{Credential, DeviceConnectionString, SharedKey};
 use model::DeviceId;
 
-use super::file_of;
+use super::{file_of, shape};
 use crate::config::reader::{Found, Section};
 use crate::config::{DeviceCredential, Manual};
 
@@ -31,6 +31,7 @@ pub(super) fn section(root: &mut Section<'_, '_>) -> Option<Manual> {
             );
             section.wrong(found, what);
             section.known(&KEYS);
+            shape::look(&mut section, shape::PROVISIONING);
             None
         }
         Some(_) => {
@@ -179,6 +180,7 @@ fn certificate(section: &mut Section<'_, '_>) -> Option<DeviceCredential> {
             "identity_cert",
             "tells how to have a certificate issued, which is not served yet; write \"file:///path\" of one that there is",
         );
+        shape::look(section, shape::CERTIFICATE);
         section.known(&["identity_pk"]);
         return None;
     }
