@@ -15,7 +15,7 @@ use host::signals::Shutdown;
 use host::tls::ClientTls;
 use model::{GenerationId, ModuleId};
 use serde_json::{Map, Value};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::certs::{self, CertsError, EdgeCa, EdgeCaFacts};
@@ -24,7 +24,7 @@ use crate::http;
 use crate::identity::{self, BackupError, Identities};
 use crate::keys::{Keys, KeysError};
 use crate::lifecycle;
-use crate::management::{Management, System};
+use crate::management::{Management, OwnerRequest, System};
 use crate::modules::{BuiltinAgent, Jobs, Modules, Place};
 use crate::peer::Throttle;
 use crate::provision::{self, DeviceFacts, HubDial, ProvisionError};
@@ -51,6 +51,9 @@ pub struct DaemonSettings {
     pub hub: HubDial,
     /// What becomes of modules when the daemon ends in order.
     pub at_end: AtEnd,
+    /// Who takes requests that concern the whole program (restart, stop, log level); they are
+    /// refused when nobody does.
+    pub owner: Option<mpsc::Sender<OwnerRequest>>,
     /// Version of the program.
     pub version: String,
     /// The time.
@@ -207,6 +210,7 @@ impl Daemon {
                 additional_info(&self.settings)?,
                 clock.clone(),
             ),
+            owner: self.settings.owner.clone(),
             clock: clock.clone(),
         };
         let door = http::Door {

@@ -26,5 +26,6 @@ pub use config::Config;
 pub use daemon::{AtEnd, Daemon, DaemonError, DaemonSettings};
 pub use identity::{BackupError, IdentityError};
 pub use keys::KeysError;
+pub use management::OwnerRequest;
 pub use provision::{DeviceFacts, HubDial, ProvisionError};
 pub use sockets::SocketError;

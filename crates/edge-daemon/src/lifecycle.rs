@@ -89,15 +89,13 @@ pub(crate) async fn keep_edge_ca(
     }
 }
 
-async fn restart_running(modules: &Arc<Modules>) {
+/// Restarts the modules that run, the edge hub first.
+pub(crate) async fn restart_running(modules: &Arc<Modules>) {
     let mut states = match modules.runtime.list().await {
         Ok(states) => states,
         Err(error) => {
             let error = &error as &dyn std::error::Error;
-            tracing::error!(
-                error,
-                "cannot restart modules after the renewal of the Edge CA: restart them"
-            );
+            tracing::error!(error, "cannot restart the modules: restart them by hand");
             return;
         }
     };
@@ -105,7 +103,7 @@ async fn restart_running(modules: &Arc<Modules>) {
     states.sort_by_key(|state| state.name.as_str() != HUB_NAME);
     for state in states {
         if Arc::clone(modules).restart(state.name.as_str()).await.is_err() {
-            tracing::error!(module = %state.name, "cannot restart after the renewal of the Edge CA: restart it");
+            tracing::error!(module = %state.name, "cannot restart a module: restart it by hand");
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Whoever may open the socket may look, start and stop; what changes the deployment is the
 //! agent's alone, which is this very process (or a container named edgeAgent).
 
-mod since;
+mod owner;
 mod system;
 
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use host::http::StatusCode;
 use http_body_util::StreamBody;
 use hyper::body::Frame;
 use iot_proto::management::{
-    Identities as IdentityList, IdentityCreate, IdentityUpdate, LogsQuery, ManagementRoute,
-    ModuleSpec, Tail,
+    Identities as IdentityList, IdentityCreate, IdentityUpdate, LogLevel, LogsQuery,
+    ManagementRoute, ModuleSpec, Tail, moment,
 };
 use model::ModuleId;
 
@@ -26,6 +26,7 @@ use crate::modules::Modules;
 use crate::peer::Caller;
 use crate::workload::AGENT_NAME;
 
+pub use owner::OwnerRequest;
 pub(crate) use system::System;
 
 /// The management API.
@@ -33,12 +34,17 @@ pub(crate) struct Management {
     pub(crate) modules: Arc<Modules>,
     pub(crate) identities: Arc<Identities>,
     pub(crate) system: System,
+    /// Where the owner's requests go that only the whole program can fulfil.
+    pub(crate) owner: Option<owner::OwnerRequests>,
     pub(crate) clock: Clock,
 }
 
 impl Management {
     async fn check(&self, caller: &Caller, route: &ManagementRoute) -> Result<(), Refusal> {
         if !route.is_agent_only() || caller.is_ourselves() {
+            return Ok(());
+        }
+        if route.is_owners() && caller.is_owner() {
             return Ok(());
         }
         let agent: ModuleName = AGENT_NAME.parse().map_err(|_| Refusal::forbidden())?;
@@ -90,9 +96,11 @@ impl Management {
     }
 
     async fn logs(&self, name: &str, query: &LogsQuery) -> Result<Answer, Refusal> {
-        let moment = |name, text: &Option<String>| {
+        let moment = |name: &str, text: &Option<String>| {
             let now = self.clock.wall();
-            text.as_deref().map(|text| since::moment(name, text, now)).transpose()
+            let name = format!("query parameter {name}");
+            let moment = text.as_deref().map(|text| moment(&name, text, now)).transpose();
+            moment.map_err(|error| Refusal::bad(&error))
         };
         let options = LogOptions {
             follow: query.follow,
@@ -151,13 +159,16 @@ impl Api for Management {
                 Ok(json(StatusCode::OK, &info))
             }
             ManagementRoute::SystemResources => Ok(json(StatusCode::OK, &self.system.resources()?)),
-            ManagementRoute::SupportBundle => {
-                Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "support bundles are not served yet"))
-            }
-            // Manual provisioning has nobody to ask but the hub: the agent's keys are given to it anew.
-            ManagementRoute::Reprovision => {
-                self.identities.update(&ModuleId::edge_agent(), None).await?;
-                Ok(no_content())
+            ManagementRoute::SupportBundle => Err(Refusal::new(
+                StatusCode::NOT_IMPLEMENTED,
+                "a support bundle is made by the device's own tool: iotedge support-bundle",
+            )),
+            ManagementRoute::Reprovision => self.reprovision().await,
+            ManagementRoute::RestartRuntime => self.ask_owner(OwnerRequest::Restart),
+            ManagementRoute::StopRuntime => self.ask_owner(OwnerRequest::Stop),
+            ManagementRoute::SetLogLevel => {
+                let LogLevel { level } = asked.json().await?;
+                self.ask_owner(OwnerRequest::LogLevel(owner::level(&level)?))
             }
             route => self.modules(route, asked).await,
         }

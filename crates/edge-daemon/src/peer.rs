@@ -44,6 +44,11 @@ impl Caller {
         u32::try_from(self.pid).is_ok_and(|pid| pid == std::process::id())
     }
 
+    /// Whether it is root, or the user who runs the daemon.
+    pub(crate) fn is_owner(&self) -> bool {
+        self.uid == 0 || self.uid == rustix::process::getuid().as_raw()
+    }
+
     /// Whether it is a process of a module. Asked of one module only in a connection's life, so
     /// that a yes holds for the next request too.
     pub(crate) async fn is_of(&self, runtime: &dyn ModuleRuntime, module: &ModuleName) -> bool {

@@ -5,15 +5,18 @@
 //! `{"message":…}`; causes follow on lines of their own.
 
 mod body;
+mod moment;
 mod route;
 
 pub use body::{
     CertificateResponse, DecryptRequest, DecryptResponse, DiskInfo, EncryptRequest,
     EncryptResponse, EnvVar, ExitStatus, Identities, Identity, IdentityCertificateRequest,
-    IdentityCreate, IdentityUpdate, ImagePullPolicy, ModuleConfig, ModuleDetails, ModuleList,
-    ModuleSpec, ModuleStatus, PrivateKey, Provisioning, RuntimeStatus, ServerCertificateRequest,
-    SignRequest, SignResponse, SpecError, SystemInfo, SystemResources, TrustBundle,
+    IdentityCreate, IdentityUpdate, ImagePullPolicy, LogLevel, ModuleConfig, ModuleDetails,
+    ModuleList, ModuleSpec, ModuleStatus, PrivateKey, Provisioning, RuntimeStatus,
+    ServerCertificateRequest, SignRequest, SignResponse, SpecError, SystemInfo, SystemResources,
+    TrustBundle,
 };
+pub use moment::{MomentError, moment};
 pub use route::{LogsQuery, LogsQueryError, ManagementRoute, RouteError, Tail, WorkloadRoute};
 
 use http::StatusCode;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use iot_proto::management::{
-    Identities, Identity, IdentityCreate, IdentityUpdate, LogsQuery, ManagementRoute,
+    Identities, Identity, IdentityCreate, IdentityUpdate, LogLevel, LogsQuery, ManagementRoute,
     ModuleDetails, ModuleList, ModuleSpec, SystemInfo, SystemResources,
 };
 use iot_proto::payload;
@@ -108,6 +108,22 @@ impl ManagementClient {
     /// Lets the daemon provision the device anew.
     pub async fn reprovision(&self) -> Result<(), EdgeError> {
         self.act(&ManagementRoute::Reprovision).await
+    }
+
+    /// Lets the whole runtime begin anew, with `config.toml` as it is now.
+    pub async fn restart_runtime(&self) -> Result<(), EdgeError> {
+        self.act(&ManagementRoute::RestartRuntime).await
+    }
+
+    /// Ends the runtime and its modules.
+    pub async fn stop_runtime(&self) -> Result<(), EdgeError> {
+        self.act(&ManagementRoute::StopRuntime).await
+    }
+
+    /// Lets the runtime log at another level from now on.
+    pub async fn set_log_level(&self, level: &str) -> Result<(), EdgeError> {
+        let body = payload::write(&LogLevel { level: level.to_owned() });
+        self.socket.call(bare(&ManagementRoute::SetLogLevel).json(body)).await.map(drop)
     }
 
     /// Every module identity.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use client::edge::Source;
+use edge_daemon::OwnerRequest;
 use host::http::{Client, Method, Request};
 use host::net;
 use iot_proto::management::{IdentityCreate, LogsQuery, ModuleSpec, Tail};
@@ -207,7 +208,6 @@ async fn only_the_agent_changes_the_deployment() {
         (Method::PUT, "/modules/sensor"),
         (Method::DELETE, "/modules/sensor"),
         (Method::POST, "/modules/sensor/prepareupdate"),
-        (Method::POST, "/device/reprovision"),
         (Method::POST, "/identities"),
         (Method::PUT, "/identities/sensor"),
         (Method::DELETE, "/identities/sensor"),
@@ -232,6 +232,45 @@ async fn only_the_agent_changes_the_deployment() {
     let path = format!("/device/reprovision?{VERSION}");
     let (status, body, _) = another::ask_and_pid(&socket, Method::POST, &path, add).await;
     assert_eq!(status, 204, "{body}");
+    daemon.end().await;
+}
+
+#[tokio::test]
+async fn the_owner_restarts_stops_and_reprovisions_the_runtime() {
+    let place = Place::new().await;
+    let (owner, mut requests) = tokio::sync::mpsc::channel(4);
+    let settings = edge_daemon::DaemonSettings { owner: Some(owner), ..place.settings("") };
+    let daemon = edge_daemon::Daemon::start(settings).await.unwrap();
+    let client = place.management();
+    client.set_log_level("Warning").await.unwrap();
+    assert_eq!(client.set_log_level("loud").await.unwrap_err().status(), Some(400));
+    client.restart_runtime().await.unwrap();
+    client.reprovision().await.unwrap();
+    client.stop_runtime().await.unwrap();
+    let asked: Vec<OwnerRequest> = std::iter::from_fn(|| requests.try_recv().ok()).collect();
+    let expected = [
+        OwnerRequest::LogLevel("warn".into()),
+        OwnerRequest::Restart,
+        OwnerRequest::Restart,
+        OwnerRequest::Stop,
+    ];
+    assert_eq!(asked, expected);
+    drop((daemon, requests));
+
+    // A runtime that is part of another program does what it can by itself.
+    let place = Place::new().await;
+    let client = place.management();
+    let mut daemon = place.start_with_module("sensor").await;
+    for error in [
+        client.restart_runtime().await.unwrap_err(),
+        client.stop_runtime().await.unwrap_err(),
+        client.set_log_level("info").await.unwrap_err(),
+    ] {
+        assert_eq!(error.status(), Some(409), "{error}");
+        assert!(error.to_string().contains("farshore up"), "{error}");
+    }
+    client.reprovision().await.unwrap();
+    daemon.restarts.changed().await.unwrap();
     daemon.end().await;
 }
 
@@ -366,7 +405,7 @@ async fn manners_are_those_of_the_reference() {
             Method::GET,
             format!("/systeminfo/supportbundle?{VERSION}"),
             501,
-            "support bundles are not served yet",
+            "iotedge support-bundle",
         ),
     ] {
         let (found, body) = place.ask_management(method, &path).await;

@@ -57,6 +57,7 @@ impl Place {
                 trust: Some(self.hub.ca_pem.clone()),
             },
             at_end: self.at_end,
+            owner: None,
             version: "1.2.3".into(),
             clock: Clock::system(),
         }

@@ -1,11 +1,13 @@
 //! `farshore edge`: the edge runtime of this machine alone, told by a `config.toml` in Azure's form.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use edge_daemon::{AtEnd, Config, HubDial};
+use edge_daemon::{AtEnd, Config, HubDial, OwnerRequest};
 use host::clock::Clock;
+use host::logs::Logs;
 use host::signals::Shutdown;
+use tokio::sync::mpsc;
 
 use super::{Failure, USAGE};
 use crate::compose::edge::{EdgeHubListen, EdgeSettings, RunningEdge};
@@ -56,7 +58,7 @@ pub(crate) struct Arguments {
 const EXIT_CONFIG: u8 = 153;
 
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let config = Config::read(&arguments.config).map_err(|error| with_code(EXIT_CONFIG, error))?;
+    let config = read(&arguments.config)?;
     if arguments.check {
         for note in &config.notes {
             println!("note: {note}");
@@ -64,40 +66,113 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         println!("{} is good", arguments.config.display());
         return Ok(());
     }
-    let edge_hub_listen = listen(&arguments)?;
-    let level = config.agent.env.get("RuntimeLogLevel").map_or("info", String::as_str);
-    host::logs::init(host::logs::Format::EdgePrio, level)?;
+    // What is wrong with the arguments is told before anything begins.
+    listen(&arguments)?;
     let shutdown = Shutdown::on_signals()?;
     let clock = Clock::system();
+    let logs =
+        host::logs::init(host::logs::Format::EdgePrio, &level(&config, &arguments.homedir)?)?;
+    let mut config = Some(config);
+    while !shutdown.is_triggered() {
+        let config = match config.take() {
+            Some(config) => config,
+            None => read(&arguments.config)?,
+        };
+        logs.set_level(&level(&config, &arguments.homedir)?)?;
+        match run_once(&arguments, config, &logs, &shutdown, &clock).await? {
+            End::Restart => tracing::info!("beginning anew"),
+            End::Stop => break,
+        }
+    }
+    Ok(())
+}
+
+/// What follows the end of a runtime.
+enum End {
+    Restart,
+    Stop,
+}
+
+/// Runs the runtime until it is to end or to begin anew.
+async fn run_once(
+    arguments: &Arguments,
+    config: Config,
+    logs: &Logs,
+    shutdown: &Shutdown,
+    clock: &Clock,
+) -> Result<End, Failure> {
     let trust = arguments.hub_ca.as_deref().map(host::fs::read_to_string).transpose()?;
     let choice = if arguments.no_docker { EngineChoice::Processes } else { EngineChoice::Engine };
     let protected = vec![arguments.homedir.clone()];
     let engine =
-        engine::choose(choice, &config, &arguments.homedir.join("processes"), protected, &clock)
+        engine::choose(choice, &config, &arguments.homedir.join("processes"), protected, clock)
             .await?;
     tracing::info!("{}", engine.description);
+    let (owner, mut requests) = mpsc::channel(OWNER_REQUESTS_MAX);
     let settings = EdgeSettings {
         hub: HubDial {
-            address: arguments.hub_address,
+            address: arguments.hub_address.clone(),
             https_port: arguments.hub_https_port,
             trust,
         },
         hub_mqtt_port: None,
         hub_amqp_port: arguments.hub_amqp_port,
         config,
-        homedir: arguments.homedir,
+        homedir: arguments.homedir.clone(),
         socket_dir: None,
-        management_socket: arguments.management_socket,
-        edge_hub_listen,
+        management_socket: arguments.management_socket.clone(),
+        edge_hub_listen: listen(arguments)?,
         // As the original: what runs is stopped with the daemon.
         at_end: AtEnd::StopModules,
+        owner: Some(owner),
     };
-    let edge = RunningEdge::start(settings, engine, clock).await?;
+    let edge = RunningEdge::start(settings, engine, clock.clone()).await?;
     tracing::info!(device = %edge.device.device, hub = %edge.device.hub_host_name, "edge runtime started");
-    shutdown.wait().await;
+    let end = loop {
+        let request = tokio::select! {
+            () = shutdown.wait() => break End::Stop,
+            request = requests.recv() => request,
+        };
+        match request {
+            Some(OwnerRequest::LogLevel(level)) => keep_level(logs, &arguments.homedir, &level),
+            Some(OwnerRequest::Restart) => break End::Restart,
+            Some(OwnerRequest::Stop) | None => break End::Stop,
+        }
+    };
     tracing::info!("shutting down");
     edge.stop().await;
-    Ok(())
+    Ok(end)
+}
+
+fn read(path: &Path) -> Result<Config, Failure> {
+    Config::read(path).map_err(|error| with_code(EXIT_CONFIG, error))
+}
+
+/// The level that was set on this device, else that of the environment, else that of `[agent.env]`.
+fn level(config: &Config, homedir: &Path) -> Result<String, Failure> {
+    let kept = host::fs::read_optional(&homedir.join(LOG_LEVEL_FILE))?;
+    let told = match kept {
+        Some(kept) => Some(kept.trim().to_owned()),
+        None => host::env::var(LOG_LEVEL_VARIABLE)?,
+    };
+    let told = told.filter(|level| !level.is_empty());
+    Ok(told
+        .unwrap_or_else(|| config.agent.variable("RuntimeLogLevel").unwrap_or("info").to_owned()))
+}
+
+/// Changes the level now and for the next start.
+fn keep_level(logs: &Logs, homedir: &Path, level: &str) {
+    let kept = host::fs::write_atomic(&homedir.join(LOG_LEVEL_FILE), level.as_bytes(), 0o600);
+    if let Err(error) = kept {
+        let error = &error as &dyn std::error::Error;
+        tracing::error!(error, "cannot keep the log level: it holds until the next start");
+    }
+    match logs.set_level(level) {
+        Ok(()) => tracing::info!(level, "log level changed"),
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "cannot change the log level")
+        }
+    }
 }
 
 fn listen(arguments: &Arguments) -> Result<EdgeHubListen, Failure> {
@@ -121,3 +196,10 @@ fn with_code(code: u8, error: impl std::error::Error + 'static) -> Failure {
     let failure = Failure::from(error);
     Failure::new(code, failure.message().unwrap_or_default())
 }
+
+/// Where a level is kept that was set by `iotedge system set-log-level`.
+const LOG_LEVEL_FILE: &str = "log-level";
+/// As the original's services take it.
+const LOG_LEVEL_VARIABLE: &str = "AZIOT_LOG";
+/// More at once would only repeat each other.
+const OWNER_REQUESTS_MAX: usize = 4;

@@ -164,6 +164,8 @@ async fn start(
         hub_amqp_port: (hub.amqp_port != ports::AMQP).then_some(hub.amqp_port),
         edge_hub_listen: listen,
         at_end: AtEnd::StopModules,
+        // Hub and device are one program here; it is ended and restarted as a whole.
+        owner: None,
     };
     let containers = engine.is_containers();
     let edge = RunningEdge::start(edge_settings, engine, clock.clone()).await?;

@@ -11,9 +11,12 @@ use client::environment::{
     UPSTREAM_AMQP_PORT, UPSTREAM_HTTPS_PORT, UPSTREAM_MQTT_PORT,
 };
 use edge_agent::{About, AgentSettings, Surroundings, Timing};
-use edge_daemon::{AtEnd, Config, Daemon, DaemonError, DaemonSettings, DeviceFacts, HubDial};
+use edge_daemon::{
+    AtEnd, Config, Daemon, DaemonError, DaemonSettings, DeviceFacts, HubDial, OwnerRequest,
+};
 use host::clock::Clock;
 use host::signals::Shutdown;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::engine::Engine;
@@ -58,6 +61,8 @@ pub(crate) struct EdgeSettings {
     /// Where an edge hub that is a process listens; containers publish ports instead.
     pub(crate) edge_hub_listen: EdgeHubListen,
     pub(crate) at_end: AtEnd,
+    /// Who takes requests that concern the whole program.
+    pub(crate) owner: Option<mpsc::Sender<OwnerRequest>>,
 }
 
 /// An edge device that runs.
@@ -87,6 +92,7 @@ impl RunningEdge {
             runtime: engine.runtime,
             hub: settings.hub.clone(),
             at_end: settings.at_end,
+            owner: settings.owner.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             clock: clock.clone(),
         };

@@ -445,3 +445,10 @@ macro_rules! hidden_debug {
 }
 
 hidden_debug!(EnvVar, PrivateKey, EncryptRequest, DecryptResponse);
+
+/// `PUT /device/loglevel`: what the runtime writes to its log from now on; Farshore's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLevel {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or the names of `RuntimeLogLevel`.
+    pub level: String,
+}

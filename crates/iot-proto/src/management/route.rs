@@ -36,6 +36,12 @@ pub enum ManagementRoute {
     SupportBundle,
     /// `POST /device/reprovision`
     Reprovision,
+    /// `POST /device/restart`; Farshore's own
+    RestartRuntime,
+    /// `POST /device/stop`; Farshore's own
+    StopRuntime,
+    /// `PUT /device/loglevel`; Farshore's own
+    SetLogLevel,
     /// `GET /identities`
     ListIdentities,
     /// `POST /identities`
@@ -142,6 +148,9 @@ impl ManagementRoute {
             ["systeminfo", "resources"] => vec![Self::SystemResources],
             ["systeminfo", "supportbundle"] => vec![Self::SupportBundle],
             ["device", "reprovision"] => vec![Self::Reprovision],
+            ["device", "restart"] => vec![Self::RestartRuntime],
+            ["device", "stop"] => vec![Self::StopRuntime],
+            ["device", "loglevel"] => vec![Self::SetLogLevel],
             ["identities"] => vec![Self::ListIdentities, Self::CreateIdentity],
             ["identities", id] => {
                 vec![Self::UpdateIdentity((*id).to_owned()), Self::DeleteIdentity((*id).to_owned())]
@@ -155,7 +164,7 @@ impl ManagementRoute {
     /// The method of this route.
     pub fn method(&self) -> Method {
         match self {
-            Self::UpdateModule(_) | Self::UpdateIdentity(_) => Method::PUT,
+            Self::UpdateModule(_) | Self::UpdateIdentity(_) | Self::SetLogLevel => Method::PUT,
             Self::DeleteModule(_) | Self::DeleteIdentity(_) => Method::DELETE,
             Self::CreateModule
             | Self::PrepareUpdate(_)
@@ -163,6 +172,8 @@ impl ManagementRoute {
             | Self::StopModule(_)
             | Self::RestartModule(_)
             | Self::Reprovision
+            | Self::RestartRuntime
+            | Self::StopRuntime
             | Self::CreateIdentity => Method::POST,
             _ => Method::GET,
         }
@@ -185,6 +196,9 @@ impl ManagementRoute {
             Self::SystemResources => "/systeminfo/resources".to_owned(),
             Self::SupportBundle => "/systeminfo/supportbundle".to_owned(),
             Self::Reprovision => "/device/reprovision".to_owned(),
+            Self::RestartRuntime => "/device/restart".to_owned(),
+            Self::StopRuntime => "/device/stop".to_owned(),
+            Self::SetLogLevel => "/device/loglevel".to_owned(),
             Self::ListIdentities | Self::CreateIdentity => "/identities".to_owned(),
             Self::UpdateIdentity(id) | Self::DeleteIdentity(id) => {
                 format!("/identities/{}", percent::encode(id))
@@ -201,9 +215,22 @@ impl ManagementRoute {
                 | Self::DeleteModule(_)
                 | Self::PrepareUpdate(_)
                 | Self::Reprovision
+                | Self::RestartRuntime
+                | Self::StopRuntime
+                | Self::SetLogLevel
                 | Self::CreateIdentity
                 | Self::UpdateIdentity(_)
                 | Self::DeleteIdentity(_)
+        )
+    }
+}
+
+impl ManagementRoute {
+    /// Whether the device's owner may ask this too: whoever runs the daemon, and root.
+    pub fn is_owners(&self) -> bool {
+        matches!(
+            self,
+            Self::Reprovision | Self::RestartRuntime | Self::StopRuntime | Self::SetLogLevel
         )
     }
 }

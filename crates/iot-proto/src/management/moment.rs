@@ -1,23 +1,20 @@
-//! `since` and `until` of a log: RFC 3339, Unix seconds, or how long ago.
+//! `since` and `until` of logs and support bundles: RFC 3339, Unix seconds, or how long ago.
 
-use host::http::StatusCode;
 use jiff::{SignedDuration, Span, Timestamp};
 
-use crate::http::Refusal;
+/// A text that means no moment.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("invalid value of {0}: give RFC 3339, Unix seconds, or a time such as \"1 day 2h\"")]
+pub struct MomentError(pub String);
 
-/// The moment that a parameter means.
-pub(crate) fn moment(name: &str, text: &str, now: Timestamp) -> Result<Timestamp, Refusal> {
+/// The moment that the value of the parameter `name` means.
+pub fn moment(name: &str, text: &str, now: Timestamp) -> Result<Timestamp, MomentError> {
     let text = text.trim();
     let moment = match text.parse::<i64>() {
         Ok(seconds) => Timestamp::from_second(seconds).ok(),
         Err(_) => text.parse().ok().or_else(|| ago(text, now)),
     };
-    moment.ok_or_else(|| {
-        Refusal::new(
-            StatusCode::BAD_REQUEST,
-            format!("invalid value of query parameter {name}: give RFC 3339, Unix seconds, or a time such as \"1 day 2h\""),
-        )
-    })
+    moment.ok_or_else(|| MomentError(name.to_owned()))
 }
 
 /// Months and years are counted as they are long on average, as the original does.
