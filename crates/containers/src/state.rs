@@ -40,6 +40,8 @@ pub struct ModuleState {
 pub enum RuntimeStatus {
     /// It runs.
     Running,
+    /// It runs, but its HEALTHCHECK says that it does not work.
+    Unhealthy,
     /// It does not run and did not fail: created, paused, or ended with code 0.
     Stopped,
     /// It ended with another code.
@@ -51,11 +53,18 @@ pub enum RuntimeStatus {
 }
 
 impl RuntimeStatus {
+    /// Whether its processes are there, well or not.
+    #[must_use]
+    pub fn is_running(self) -> bool {
+        matches!(self, Self::Running | Self::Unhealthy)
+    }
+
     /// The word in the management API and in reported properties.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Running => "running",
+            Self::Unhealthy => "unhealthy",
             Self::Stopped => "stopped",
             Self::Failed => "failed",
             Self::Dead => "dead",

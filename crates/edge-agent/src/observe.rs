@@ -72,6 +72,8 @@ pub(crate) struct Platform {
 pub(crate) enum Status {
     /// It runs.
     Running,
+    /// It runs, but its health check says that it does not work.
+    Unhealthy,
     /// It does not run and did not fail.
     Stopped,
     /// It ended with an error.
@@ -104,6 +106,7 @@ impl Status {
     pub(crate) fn from_word(word: &str) -> Self {
         match word {
             "running" => Self::Running,
+            "unhealthy" => Self::Unhealthy,
             "stopped" => Self::Stopped,
             "failed" => Self::Failed,
             "dead" => Self::Dead,
@@ -115,6 +118,7 @@ impl Status {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Running => "running",
+            Self::Unhealthy => "unhealthy",
             Self::Stopped => "stopped",
             Self::Failed => "failed",
             Self::Dead => "dead",

@@ -233,7 +233,7 @@ fn go_away(
 
 fn clear_away(seen: &ObservedModule) -> Vec<Step> {
     match seen.status {
-        Status::Running | Status::Unknown => vec![Step::Stop, Step::Remove],
+        Status::Running | Status::Unhealthy | Status::Unknown => vec![Step::Stop, Step::Remove],
         Status::Stopped | Status::Failed | Status::Dead => vec![Step::Remove],
     }
 }
@@ -273,7 +273,7 @@ fn supervise(
 ) -> Need {
     let deploy = Purpose::Deploy(target.config.startup_order.into());
     match (target.has_to_run(), seen.status) {
-        (false, Status::Running) => Need::Do(deploy, vec![Step::Stop]),
+        (false, Status::Running | Status::Unhealthy) => Need::Do(deploy, vec![Step::Stop]),
         (false, _) | (true, Status::Running | Status::Unknown) => Need::Nothing,
         // It never ran, or it was stopped with the device and not by itself.
         (true, Status::Stopped | Status::Failed) if !record.kept.started || !record.kept.ended => {
@@ -297,8 +297,9 @@ fn supervise(
 fn restarts(policy: RestartPolicy, status: Status) -> bool {
     match policy {
         RestartPolicy::Never => status == Status::Dead,
-        RestartPolicy::OnFailure | RestartPolicy::OnUnhealthy => {
-            matches!(status, Status::Failed | Status::Dead)
+        RestartPolicy::OnFailure => matches!(status, Status::Failed | Status::Dead),
+        RestartPolicy::OnUnhealthy => {
+            matches!(status, Status::Failed | Status::Dead | Status::Unhealthy)
         }
         RestartPolicy::Always => true,
     }

@@ -397,7 +397,7 @@ impl Reconciler {
             }
             (Some(target), Some(seen)) => {
                 let step = match seen.status {
-                    Status::Running | Status::Unknown => Step::Restart,
+                    Status::Running | Status::Unhealthy | Status::Unknown => Step::Restart,
                     Status::Stopped | Status::Failed | Status::Dead => Step::Start,
                 };
                 self.callers.insert(module.clone(), reply);

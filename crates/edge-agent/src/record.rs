@@ -118,6 +118,12 @@ impl Record {
                     self.kept.restart_count = 0;
                 }
             }
+            // Its time to recover runs from here, as if it had ended.
+            Status::Unhealthy => {
+                self.running_since = None;
+                (self.kept.ended, self.kept.started) = (true, true);
+                self.ended_at.get_or_insert(now);
+            }
             Status::Stopped | Status::Failed | Status::Dead => {
                 self.kept.ended |= self.running_since.take().is_some();
                 if self.kept.ended {

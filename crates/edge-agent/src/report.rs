@@ -17,7 +17,7 @@ use model::twin::Object;
 use serde_json::{Value, json};
 
 use crate::desired::Verdict;
-use crate::observe::{Observation, ObservedModule, Platform, runtime_name};
+use crate::observe::{Observation, ObservedModule, Platform, Status, runtime_name};
 use crate::plan::Standing;
 use crate::record::{Record, Records};
 use crate::settings::About;
@@ -236,6 +236,8 @@ impl ModuleView<'_> {
     fn runtime_status(&self) -> &'static str {
         match (self.is_ending, self.standing, self.seen) {
             (true, ..) => "unknown",
+            // It still runs: what is wrong with it says more than that it waits.
+            (false, _, Some(seen)) if seen.status == Status::Unhealthy => seen.status.as_str(),
             (false, Standing::BackOff, _) => "backoff",
             (false, _, Some(seen)) => seen.status.as_str(),
             (false, Standing::Failed, None) => "failed",

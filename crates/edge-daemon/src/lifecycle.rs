@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use containers::{ModuleRuntime, RuntimeStatus};
+use containers::ModuleRuntime;
 use host::clock::Clock;
 use host::signals::Shutdown;
 use model::{GenerationId, ModuleId};
@@ -99,7 +99,7 @@ pub(crate) async fn restart_running(modules: &Arc<Modules>) {
             return;
         }
     };
-    states.retain(|state| state.status == RuntimeStatus::Running);
+    states.retain(|state| state.status.is_running());
     states.sort_by_key(|state| state.name.as_str() != HUB_NAME);
     for state in states {
         if Arc::clone(modules).restart(state.name.as_str()).await.is_err() {
@@ -117,7 +117,7 @@ pub(crate) async fn stop_all(runtime: &dyn ModuleRuntime) {
             return;
         }
     };
-    let running = states.into_iter().filter(|state| state.status == RuntimeStatus::Running);
+    let running = states.into_iter().filter(|state| state.status.is_running());
     let (hub, others): (Vec<_>, Vec<_>) =
         running.partition(|state| state.name.as_str() == HUB_NAME);
     for group in [others, hub] {

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use bollard::models::{ContainerInspectResponse, ContainerState, ContainerStateStatusEnum};
+use bollard::models::{
+    ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, HealthStatusEnum,
+};
 use jiff::Timestamp;
 
 use super::create::{LABEL_ORIGINAL_IMAGE, LABEL_OWNER, OWNER};
@@ -45,6 +47,7 @@ pub(super) fn module_state(name: ModuleName, found: ContainerInspectResponse) ->
 fn status(state: &ContainerState) -> RuntimeStatus {
     use ContainerStateStatusEnum as S;
     match state.status {
+        Some(S::RUNNING) if is_unhealthy(state) => RuntimeStatus::Unhealthy,
         Some(S::RUNNING) => RuntimeStatus::Running,
         Some(S::CREATED | S::PAUSED | S::RESTARTING | S::STOPPING) => RuntimeStatus::Stopped,
         Some(S::REMOVING | S::EXITED) => match state.exit_code {
@@ -56,9 +59,29 @@ fn status(state: &ContainerState) -> RuntimeStatus {
     }
 }
 
+/// What the container's HEALTHCHECK says; a health left over from an earlier run does not count.
+fn is_unhealthy(state: &ContainerState) -> bool {
+    let health = state.health.as_ref().and_then(|health| health.status);
+    health == Some(HealthStatusEnum::UNHEALTHY)
+}
+
+/// What the health check printed last, for people.
+fn health_output(state: &ContainerState) -> Option<String> {
+    let last = state.health.as_ref()?.log.as_ref()?.last()?;
+    let output = last.output.as_deref().unwrap_or_default().trim();
+    Some(output.chars().take(HEALTH_OUTPUT_CHARS).collect())
+        .filter(|text: &String| !text.is_empty())
+}
+
 /// The engine's error, else what happened in a few words.
 fn description(state: &ContainerState) -> String {
     let status = state.status.map(|status| status.to_string()).unwrap_or_default();
+    if status == "running" && is_unhealthy(state) {
+        return match health_output(state) {
+            Some(output) => format!("its health check fails: {output}"),
+            None => "its health check fails".to_owned(),
+        };
+    }
     match (state.error.as_deref(), state.oom_killed, state.exit_code) {
         (Some(error), _, _) if !error.is_empty() => error.to_owned(),
         (_, Some(true), _) => format!("{status}, out of memory"),
@@ -79,6 +102,9 @@ fn environment(entries: Vec<String>) -> BTreeMap<String, String> {
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect()
 }
+
+/// Of what a health check prints; engines keep 4096 bytes.
+const HEALTH_OUTPUT_CHARS: usize = 200;
 
 const ZERO_TIME: &str = "0001-01-01T00:00:00";
 
@@ -108,6 +134,23 @@ mod tests {
 
     #[test]
     fn statuses_are_those_of_the_reference() {
+        for (status, health, expected, description) in [
+            ("running", "healthy", RuntimeStatus::Running, "running"),
+            ("running", "starting", RuntimeStatus::Running, "running"),
+            ("running", "none", RuntimeStatus::Running, "running"),
+            ("running", "unhealthy", RuntimeStatus::Unhealthy, "its health check fails: no page"),
+            ("exited", "unhealthy", RuntimeStatus::Stopped, "exited"),
+        ] {
+            let state: ContainerState = serde_json::from_value(serde_json::json!({
+                "Status": status, "ExitCode": 0,
+                "Health": { "Status": health, "FailingStreak": 3, "Log": [
+                    { "ExitCode": 0, "Output": "fine" }, { "ExitCode": 1, "Output": "no page\n" },
+                ] },
+            }))
+            .unwrap();
+            assert_eq!(super::status(&state), expected, "{status} {health}");
+            assert_eq!(super::description(&state), description);
+        }
         check("created", 0, RuntimeStatus::Stopped, None);
         check("paused", 0, RuntimeStatus::Stopped, None);
         check("restarting", 1, RuntimeStatus::Stopped, None);

@@ -312,7 +312,7 @@ fn what_was_touched_after_the_look_is_looked_at_again() {
 
 #[test]
 fn restarts_follow_policy_and_exit() {
-    use Status::{Dead, Failed, Stopped};
+    use Status::{Dead, Failed, Stopped, Unhealthy};
     for (policy, status, restarted) in [
         ("always", Stopped, true),
         ("always", Failed, true),
@@ -322,6 +322,10 @@ fn restarts_follow_policy_and_exit() {
         ("on-unhealthy", Failed, true),
         ("never", Stopped, false),
         ("never", Failed, false),
+        ("always", Unhealthy, true),
+        ("on-unhealthy", Unhealthy, true),
+        ("on-failure", Unhealthy, false),
+        ("never", Unhealthy, false),
     ] {
         Device::wanting(&[("ab", json!({"restartPolicy": policy}))])
             .with("ab", status)
@@ -394,6 +398,10 @@ fn a_module_that_should_stop_is_stopped() {
     Device::wanting(&[("ab", json!({"status": "stopped"}))])
         .with("ab", Status::Running)
         .check("ab: stop");
+    Device::wanting(&[("ab", json!({"status": "stopped"}))])
+        .with("ab", Status::Unhealthy)
+        .check("ab: stop");
+    Device::wanting(&[]).with("ab", Status::Unhealthy).check("ab: stop, remove, delete identity");
 }
 
 impl Device {

@@ -3,7 +3,7 @@ use serde_json::json;
 
 use super::*;
 use crate::desired::Desired;
-use crate::observe::{Identities, Status};
+use crate::observe::Identities;
 use crate::record::{Aim, Failure};
 use crate::test_surroundings;
 

@@ -90,6 +90,7 @@ fn description(status: &ModuleStatus, now: Timestamp) -> String {
             None => "Failed".to_owned(),
         },
         "dead" => "Dead".to_owned(),
+        "unhealthy" => "Unhealthy".to_owned(),
         _ => "Unknown".to_owned(),
     }
 }
