@@ -56,13 +56,13 @@ def self_signed(common_name):
 class Authority:
     """A CA, or one below another."""
 
-    def __init__(self, common_name, parent=None):
+    def __init__(self, common_name, parent=None, days=VALID_DAYS):
         self.common_name = common_name
         self.parent = parent
         key = ec.generate_private_key(ec.SECP256R1())
         issuer = parent or self
         self.certificate = Certificate(
-            _build(common_name, key, issuer.common_name, parent.key if parent else key, ca=True), key
+            _build(common_name, key, issuer.common_name, parent.key if parent else key, ca=True, days=days), key
         )
 
     @property
@@ -99,7 +99,7 @@ def _build(subject, key, issuer, issuer_key, ca=False, days=VALID_DAYS):
         .issuer_name(_name(issuer))
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_before(now - datetime.timedelta(days=2))
         .not_valid_after(now + datetime.timedelta(days=days))
         .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
         .add_extension(x509.KeyUsage(**usage), critical=True)

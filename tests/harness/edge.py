@@ -16,9 +16,10 @@ from harness.wait import TooLate, until
 
 class Edge:
     """One edge device. Its modules are processes, unless `network` names a container network. It has a
-    key, or a certificate of its own making (`thumbprint`)."""
+    key, or a certificate of its own making (`thumbprint`). Its modules and clients may chain to the
+    authorities of `trust_bundle`, PEM texts."""
 
-    def __init__(self, hub, network=None, config="", credential="key"):
+    def __init__(self, hub, network=None, config="", credential="key", trust_bundle=None):
         self.hub = hub
         self.network = network
         if credential == "key":
@@ -39,6 +40,7 @@ class Edge:
         self.config.write_text(
             f'hostname = "{self.host_name}"\n'
             "allow_elevated_docker_permissions = false\n"
+            f"{self._trust(trust_bundle)}"
             "[provisioning]\n"
             f"{self._provisioning()}"
             f"{engine if network else ''}"
@@ -55,6 +57,13 @@ class Edge:
         self.service = Service(arguments, self.dir / "edge.log")
         self.iotedge_path = self.dir / "iotedge"
         self.iotedge_path.symlink_to(binary())
+
+    def _trust(self, bundle):
+        if bundle is None:
+            return ""
+        path = self.dir / "trust-bundle.pem"
+        path.write_text(bundle)
+        return f'trust_bundle_cert = "file://{path}"\n'
 
     def _provisioning(self):
         if self.device.key:

@@ -147,6 +147,23 @@ class Hub:
             document = create(device_id, "enabled", **options)
         return Identity(self, device_id, module_id, None, document, certificate)
 
+    def certificate(self, verb, name, path="", etag=None, **body):
+        """A request about a registered certificate authority."""
+        headers = {"If-Match": f'"{etag}"'} if etag else None
+        return self.rest(verb, f"/certificates/{name}{path}", headers=headers, json=body or None)
+
+    def add_authority(self, authority, name=None):
+        """Registers a CA and shows that it is ours; gives its name."""
+        name = name or f"ca-{uuid.uuid4().hex[:8]}"
+        made = self.certificate("PUT", name, properties={"certificate": authority.pem})
+        assert made.status_code == 200, made.text
+        coded = self.certificate("POST", name, "/generateVerificationCode")
+        assert coded.status_code == 200, coded.text
+        proof = authority.issue(coded.json()["properties"]["verificationCode"])
+        verified = self.certificate("POST", name, "/verify", certificate=proof.pem)
+        assert verified.status_code == 200 and verified.json()["properties"]["isVerified"], verified.text
+        return name
+
     def module(self, device_id, module_id):
         """A module identity that is there already."""
         module = self.registry().get_module(device_id, module_id)

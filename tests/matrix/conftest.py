@@ -12,7 +12,8 @@ from matrix import cells
 @pytest.fixture(scope="session")
 def edge(site):
     """An edge device of the matrix. Each cell is a module of its own, with routes of its own."""
-    edge = Edge(site.hub).start()
+    # The hub's authority has to be in the device's trust bundle, too: it may be offline.
+    edge = Edge(site.hub, trust_bundle=site.authority().parent.pem).start()
     edge.module_name = module_name
     routes = {}
     for combination in itertools.product(cells.VERSIONS, cells.PROTOCOLS, cells.CREDENTIALS):

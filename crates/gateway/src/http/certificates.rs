@@ -61,10 +61,9 @@ fn read(field: &str, file: &[u8]) -> Result<Certificate, Fault> {
     let text = std::str::from_utf8(file).ok().filter(|text| text.contains("-----BEGIN"));
     let Some(text) = text else {
         return Certificate::from_der(&file.into())
-            .map_err(|error| refused(format!("{}; PEM or DER is needed", root(&error))));
+            .map_err(|error| refused(format!("{error}; PEM or DER is needed")));
     };
-    let chain =
-        Certificate::chain_from_pem(text).map_err(|error| refused(root(&error).to_string()))?;
+    let chain = Certificate::chain_from_pem(text).map_err(|error| refused(error.to_string()))?;
     match <[Certificate; 1]>::try_from(chain) {
         Ok([certificate]) => Ok(certificate),
         Err(chain) => Err(refused(format!(
@@ -72,11 +71,6 @@ fn read(field: &str, file: &[u8]) -> Result<Certificate, Fault> {
             chain.len()
         ))),
     }
-}
-
-/// What is at the bottom of an error: its text names what is wrong.
-fn root<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
-    error.source().map_or(error, root)
 }
 
 fn shown(authority: &Authority) -> Response<Body> {
