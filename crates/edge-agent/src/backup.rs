@@ -1,4 +1,4 @@
-//! What survives the agent on disk: the last good desired properties, sealed, and the records of
+//! What survives the agent on disk: its deployments (the one in force, the good one), sealed, and the records of
 //! modules. Both are written by one task, newest first, so that nobody waits for the disk.
 //!
 //! The seal is the daemon's (workload API `encrypt`), because manifests hold registry passwords.
@@ -19,12 +19,13 @@ use tokio::sync::watch;
 use crate::desired::Desired;
 use crate::error::{AgentError, chain};
 use crate::record::{Kept, Record, Records};
+use crate::rollout::Stages;
 
 /// What survives.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct State {
-    /// The last good desired properties.
-    pub(crate) desired: Option<Desired>,
+    /// Deployments: the one in force, the good one, the one given up.
+    pub(crate) stages: Stages,
     /// What is kept of each module.
     pub(crate) records: BTreeMap<String, Kept>,
 }
@@ -72,33 +73,38 @@ impl Backup {
         Ok(records.collect())
     }
 
-    /// The last good desired properties. Whatever is wrong with them is logged: the twin brings
-    /// them again.
-    pub(crate) async fn read_desired(&self) -> Option<Desired> {
+    /// The deployments. Whatever is wrong with them is logged: the twin brings the newest again.
+    pub(crate) async fn read_stages(&self) -> Stages {
         match self.unseal().await {
-            Ok(desired) => desired,
+            Ok(stages) => stages,
             Err(error) => {
                 let error = chain(&*error);
                 tracing::warn!(%error, "cannot read the last deployment; waiting for the twin");
-                None
+                Stages::default()
             }
         }
     }
 
-    async fn unseal(&self) -> Result<Option<Desired>, BoxError> {
-        let Some(text) = fs::read_optional(&self.dir.join(DESIRED_FILE))? else { return Ok(None) };
+    async fn unseal(&self) -> Result<Stages, BoxError> {
+        let Some(text) = fs::read_optional(&self.dir.join(DESIRED_FILE))? else {
+            return Ok(Stages::default());
+        };
         let sealed: Sealed = serde_json::from_str(&text)?;
         let (vector, ciphertext) =
             (STANDARD.decode(&sealed.vector)?, STANDARD.decode(&sealed.ciphertext)?);
         let plain = self.workload.decrypt(&ciphertext, &vector).await?;
-        Ok(Some(serde_json::from_slice(&plain)?))
+        if sealed.format == FORMAT_OF_ONE {
+            let desired: Desired = serde_json::from_slice(&plain)?;
+            return Ok(Stages { desired: Some(desired), ..Stages::default() });
+        }
+        Ok(serde_json::from_slice(&plain)?)
     }
 
-    async fn seal(&self, desired: &Desired) -> Result<(), BoxError> {
+    async fn seal(&self, stages: &Stages) -> Result<(), BoxError> {
         let vector = host::entropy::bytes::<VECTOR_BYTES>();
-        let plain = serde_json::to_vec(desired)?;
+        let plain = serde_json::to_vec(stages)?;
         let sealed = Sealed {
-            format: FORMAT,
+            format: FORMAT_OF_STAGES,
             vector: STANDARD.encode(vector),
             ciphertext: STANDARD.encode(self.workload.encrypt(&plain, &vector).await?),
         };
@@ -147,11 +153,9 @@ impl Backup {
                 Err(error) => tracing::error!(error = chain(&*error), "cannot keep module records"),
             }
         }
-        if let Some(desired) = newest.desired
-            && written.desired.as_ref() != Some(&desired)
-        {
-            match self.seal(&desired).await {
-                Ok(()) => written.desired = Some(desired),
+        if newest.stages != written.stages {
+            match self.seal(&newest.stages).await {
+                Ok(()) => written.stages = newest.stages,
                 Err(error) => {
                     let error = chain(&*error);
                     tracing::error!(%error, "cannot keep the deployment; no start without the hub");
@@ -164,6 +168,9 @@ impl Backup {
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 const FORMAT: u32 = 1;
+/// The sealed file held nothing but the deployment in force.
+const FORMAT_OF_ONE: u32 = 1;
+const FORMAT_OF_STAGES: u32 = 2;
 const DESIRED_FILE: &str = "deployment.sealed.json";
 const RECORDS_FILE: &str = "modules.json";
 /// AES-GCM's nonce.

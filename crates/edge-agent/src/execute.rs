@@ -4,7 +4,7 @@
 //! up as soon as it isn't: a newer desired state always wins. Nothing is decided here. What is gone
 //! already counts as removed, so that a job can be repeated.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use client::edge::{EdgeError, ManagementClient};
@@ -32,6 +32,7 @@ pub(crate) struct Executor {
     calls: Calls,
     jobs: JoinSet<Done>,
     wanted: watch::Sender<Arc<Wanted>>,
+    pulling: watch::Sender<BTreeSet<ModuleId>>,
 }
 
 /// The end of a job.
@@ -71,8 +72,8 @@ pub(crate) enum Effect {
 pub(crate) enum Stopped {
     /// Something else is wanted by now.
     Superseded,
-    /// A step failed; in words, with the step's name.
-    Failed(String),
+    /// This step failed; in words, with the step's name.
+    Failed(Step, String),
 }
 
 impl Executor {
@@ -82,7 +83,8 @@ impl Executor {
             calls: Arc::new(Semaphore::new(CALLS_MAX)),
             pulls: Arc::new(Semaphore::new(PULLS_MAX)),
         };
-        Self { calls, jobs: JoinSet::new(), wanted: watch::Sender::default() }
+        let (wanted, pulling) = (watch::Sender::default(), watch::Sender::default());
+        Self { calls, jobs: JoinSet::new(), wanted, pulling }
     }
 
     /// Says what is wanted from now on; jobs with another aim end before their next step.
@@ -90,11 +92,17 @@ impl Executor {
         self.wanted.send_replace(Arc::new(wanted));
     }
 
+    /// Modules whose images are on their way.
+    pub(crate) fn pulling(&self) -> BTreeSet<ModuleId> {
+        self.pulling.borrow().clone()
+    }
+
     /// Begins a job, with the identity that the module has.
     pub(crate) fn begin(&mut self, job: Job, identity: Option<ObservedIdentity>) {
         let run = JobRun {
             calls: self.calls.clone(),
             wanted: self.wanted.subscribe(),
+            pulling: self.pulling.clone(),
             aim: Aim::of(job.target.as_deref()),
             generation: identity.map(|identity| identity.generation),
             effects: Vec::new(),
@@ -128,6 +136,7 @@ struct Calls {
 struct JobRun {
     calls: Calls,
     wanted: watch::Receiver<Arc<Wanted>>,
+    pulling: watch::Sender<BTreeSet<ModuleId>>,
     job: Job,
     aim: Aim,
     generation: Option<String>,
@@ -173,7 +182,7 @@ impl JobRun {
         result.map_err(|error| {
             let message = format!("cannot {}: {}", step.as_str(), chain(&error));
             tracing::warn!(module_id = %self.job.module, error = %message, "module step failed");
-            Stopped::Failed(message)
+            Stopped::Failed(step, message)
         })
     }
 
@@ -187,14 +196,20 @@ impl JobRun {
             let spec = self.spec(ImagePullPolicy::OnCreate)?;
             Ok(self.calls.management.prepare_update(&spec).await?)
         };
+        self.pulling.send_modify(|pulling| {
+            pulling.insert(module.clone());
+        });
         let result = tokio::select! {
             biased;
             // Fails only when the executor is gone, and then nothing is wanted any more.
-            _ = wanted.wait_for(|wanted| wanted_aim(wanted, module) != *aim) => return None,
-            result = pull => result,
+            _ = wanted.wait_for(|wanted| wanted_aim(wanted, module) != *aim) => None,
+            result = pull => Some(result),
         };
-        self.pulled = result.is_ok();
-        Some(result)
+        self.pulling.send_modify(|pulling| {
+            pulling.remove(module);
+        });
+        self.pulled = matches!(result, Some(Ok(())));
+        result
     }
 
     async fn call(&mut self, step: Step) -> Result<(), StepError> {

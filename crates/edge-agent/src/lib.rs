@@ -25,6 +25,7 @@ mod plan;
 mod reconcile;
 mod record;
 mod report;
+mod rollout;
 mod settings;
 mod target;
 #[cfg(test)]
@@ -62,10 +63,10 @@ pub async fn run(
     let management = ManagementClient::new(&settings.management_socket);
     let backup = Backup::new(&settings.data_dir, workload.clone())?;
     let records = backup.read_records()?;
-    let desired = backup.read_desired().await;
+    let stages = backup.read_stages().await;
 
     let kept = records.iter().map(|(module, record)| (module.to_string(), record.kept.clone()));
-    let state = State { desired: desired.clone(), records: kept.collect() };
+    let state = State { stages: stages.clone(), records: kept.collect() };
     let (keep, kept) = watch::channel(state.clone());
     let (report, reports) = watch::channel(model::twin::Object::new());
     let (news, news_receiver) = mpsc::channel(NEWS_MAX);
@@ -79,9 +80,7 @@ pub async fn run(
 
     let outlets = Outlets { report, keep };
     let mut reconciler = Reconciler::new(settings, clock, management, outlets, records);
-    if let Some(desired) = desired {
-        reconciler.desired(&desired);
-    }
+    reconciler.resume(&stages);
     reconciler.run(news_receiver, shutdown).await;
     after.trigger();
     // They end by themselves, and have nothing more to say.

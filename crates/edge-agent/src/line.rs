@@ -28,6 +28,8 @@ pub(crate) enum News {
     Desired(Desired),
     /// A direct method.
     Method(MethodCall),
+    /// Whether the hub is reached.
+    Connected(bool),
 }
 
 /// The line's end.
@@ -147,6 +149,7 @@ impl Line {
                 // Patches were missed, and nobody knows whether a report arrived.
                 (self.reported, self.reading) = (None, None);
                 (self.read_at, self.read_failures) = (self.clock.now(), 0);
+                self.tell(News::Connected(true)).await;
             }
             ClientEvent::Disconnected { reason, permanent } => {
                 if permanent {
@@ -155,6 +158,7 @@ impl Line {
                     tracing::warn!(%reason, "edge agent lost the hub; trying again");
                 }
                 self.is_connected = false;
+                self.tell(News::Connected(false)).await;
             }
             ClientEvent::Desired { patch, version } => self.patch(&patch, version).await,
             ClientEvent::Method(call) => self.tell(News::Method(call)).await,

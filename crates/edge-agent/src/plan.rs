@@ -315,6 +315,14 @@ impl Purpose {
 }
 
 impl Step {
+    /// Whether it needs a registry or the hub.
+    pub(crate) fn needs_the_net(self) -> bool {
+        matches!(
+            self,
+            Self::Pull | Self::CreateIdentity | Self::UpdateIdentity | Self::DeleteIdentity
+        )
+    }
+
     /// A word for the log and for errors.
     pub(crate) fn as_str(self) -> &'static str {
         match self {

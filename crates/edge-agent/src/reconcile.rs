@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::backup::State;
-use crate::desired::{Desired, Verdict};
+use crate::desired::Desired;
 use crate::error::chain;
 use crate::execute::{Done, Effect, Executor, Stopped};
 use crate::line::News;
@@ -30,8 +30,8 @@ use crate::observe::{Identities, Look, Observation, Platform, Status, look};
 use crate::plan::{Job, Plan, Purpose, Snapshot, Standing, Step, plan};
 use crate::record::{Aim, Records, see};
 use crate::report::{Facts, LastDesired, reported};
+use crate::rollout::{Evidence, Rollout, Stages};
 use crate::settings::AgentSettings;
-use crate::target::Deployment;
 
 /// Where the loop's words go.
 pub(crate) struct Outlets {
@@ -50,10 +50,9 @@ pub(crate) struct Reconciler {
     started_at: Timestamp,
     platform: Platform,
 
-    /// The newest verdict on desired properties.
-    verdict: Option<Verdict>,
-    /// The last deployment that could be carried out.
-    deployment: Option<Deployment>,
+    /// Which deployment is in force.
+    rollout: Rollout,
+    is_connected: bool,
     last_desired: LastDesired,
 
     observation: Option<Observation>,
@@ -99,8 +98,8 @@ impl Reconciler {
             management,
             outlets,
             platform: Platform::default(),
-            verdict: None,
-            deployment: None,
+            rollout: Rollout::default(),
+            is_connected: false,
             last_desired: LastDesired::nothing_yet(),
             observation: None,
             identities_read_at: None,
@@ -122,12 +121,13 @@ impl Reconciler {
             match self.next(&mut news, wake_at, &shutdown).await {
                 Happening::News(News::Desired(desired)) => self.desired(&desired),
                 Happening::News(News::Method(call)) => self.method(call),
+                Happening::News(News::Connected(is_connected)) => self.is_connected = is_connected,
                 Happening::Seen(look) => self.observe(look),
                 Happening::Done(done) => self.done(done),
                 Happening::Time => {}
                 Happening::End => break,
             }
-            let plan = self.plan();
+            let plan = self.judged_plan();
             self.execute(plan.jobs);
             self.report(&plan.standings);
             wake_at = plan.wake_at;
@@ -168,23 +168,42 @@ impl Reconciler {
         }
     }
 
-    /// Takes in new desired properties. Bad ones are told; what runs goes on (er §4.3).
-    pub(crate) fn desired(&mut self, desired: &Desired) {
-        let verdict = desired.judge(&self.settings.surroundings);
-        match &verdict {
-            Verdict::Deployment(deployment) => {
-                tracing::info!(version = desired.version, "new deployment");
-                self.deployment = Some(deployment.clone());
-                self.outlets.keep.send_modify(|state| state.desired = Some(desired.clone()));
-            }
-            Verdict::Refused { version, description, .. } => {
-                tracing::error!(version, problem = %description, "deployment refused");
-            }
-        }
-        self.verdict = Some(verdict);
-        let modules = self.deployment.iter().flat_map(|deployment| &deployment.modules);
+    /// Goes on with the deployments of the last life.
+    pub(crate) fn resume(&mut self, stages: &Stages) {
+        self.rollout = Rollout::resume(stages, &self.settings.surroundings, self.clock.now());
+        self.deployment_changed();
+    }
+
+    /// Takes in new desired properties.
+    fn desired(&mut self, desired: &Desired) {
+        self.rollout.take(desired, &self.settings.surroundings, self.clock.now());
+        self.deployment_changed();
+    }
+
+    fn deployment_changed(&mut self) {
+        let modules = self.rollout.deployment().into_iter().flat_map(|all| &all.modules);
         let wanted = modules.map(|(module, target)| (module.clone(), Aim::of(Some(target))));
         self.executor.want(wanted.collect());
+    }
+
+    /// Plans, and plans anew when the plan shows that a deployment has to be given up.
+    fn judged_plan(&mut self) -> Plan {
+        let plan = self.plan();
+        let Some(observation) = &self.observation else { return plan };
+        let is_other = self.rollout.judge(&Evidence {
+            observation,
+            records: &self.records,
+            standings: &plan.standings,
+            pulling: &self.executor.pulling(),
+            is_connected: self.is_connected,
+            now: self.clock.now(),
+            timing: &self.settings.timing,
+        });
+        if !is_other {
+            return plan;
+        }
+        self.deployment_changed();
+        self.plan()
     }
 
     /// Takes in a look at the daemon.
@@ -214,7 +233,7 @@ impl Reconciler {
         // Before the first look nothing is known, so nothing can be planned.
         let Some(observation) = &self.observation else { return Plan::default() };
         plan(&Snapshot {
-            deployment: self.deployment.as_ref(),
+            deployment: self.rollout.deployment(),
             observation,
             records: &self.records,
             busy: &self.busy,
@@ -237,7 +256,7 @@ impl Reconciler {
     /// Says how things stand, and lets what is to survive be written.
     fn report(&mut self, standings: &BTreeMap<ModuleId, Standing>) {
         self.forget(standings);
-        if let (Some(verdict), Some(observation)) = (&self.verdict, &self.observation) {
+        if let (Some(verdict), Some(observation)) = (self.rollout.verdict(), &self.observation) {
             let missing = match &observation.identities {
                 Identities::Known(_) => None,
                 Identities::Unknown(why) => Some(why.as_str()),
@@ -250,11 +269,10 @@ impl Reconciler {
             .iter()
             .map(|(module, record)| (module.to_string(), record.kept.clone()))
             .collect();
+        let stages = self.rollout.stages();
         self.outlets.keep.send_if_modified(|state| {
-            let is_new = state.records != kept;
-            if is_new {
-                state.records = kept;
-            }
+            let is_new = state.records != kept || state.stages != stages;
+            (state.records, state.stages) = (kept, stages);
             is_new
         });
     }
@@ -265,7 +283,7 @@ impl Reconciler {
             about: &self.settings.about,
             started_at: self.started_at,
             last_desired: &self.last_desired,
-            deployment: self.deployment.as_ref(),
+            deployment: self.rollout.deployment(),
             observation,
             records: &self.records,
             standings,
@@ -283,7 +301,8 @@ impl Reconciler {
 
     /// Forgets modules that are neither wanted nor there, nor have left anything to clear away.
     fn forget(&mut self, standings: &BTreeMap<ModuleId, Standing>) {
-        let (Some(deployment), Some(observation)) = (&self.deployment, &self.observation) else {
+        let (Some(deployment), Some(observation)) = (self.rollout.deployment(), &self.observation)
+        else {
             return;
         };
         self.records.retain(|module, _| {
@@ -358,15 +377,16 @@ impl Reconciler {
         let answer = match &outcome {
             Ok(()) => Ok(()),
             Err(Stopped::Superseded) => Err("something else was deployed meanwhile".to_owned()),
-            Err(Stopped::Failed(message)) => Err(message.clone()),
+            Err(Stopped::Failed(_, message)) => Err(message.clone()),
         };
         match outcome {
             Ok(()) => record.failure = None,
             Err(Stopped::Superseded) => {}
             // A command's failure is told to whoever asked; what is planned goes on.
-            Err(Stopped::Failed(_)) if purpose == Purpose::Command => {}
-            Err(Stopped::Failed(message)) => {
-                record.failed(aim, message, now, &self.settings.timing);
+            Err(Stopped::Failed(..)) if purpose == Purpose::Command => {}
+            Err(Stopped::Failed(step, message)) => {
+                let failure = (message, step.needs_the_net());
+                record.failed(aim, failure, now, &self.settings.timing);
             }
         }
         if let Some(caller) = self.callers.remove(&module) {
@@ -388,7 +408,7 @@ impl Reconciler {
             Ok(Request::RestartModule(module)) => module,
             Err(message) => return refuse(reply, methods::BAD_REQUEST, &message),
         };
-        let deployment = self.deployment.as_ref();
+        let deployment = self.rollout.deployment();
         let target = deployment.and_then(|deployment| deployment.modules.get(&module)).cloned();
         let seen = self.observation.as_ref().and_then(|seen| seen.modules.get(&module));
         match (target, seen) {

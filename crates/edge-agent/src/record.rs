@@ -65,6 +65,8 @@ pub(crate) struct Failure {
     pub(crate) message: String,
     /// What was to be reached; something else is tried at once.
     pub(crate) aim: Aim,
+    /// Whether it may be the network's fault.
+    pub(crate) needs_the_net: bool,
 }
 
 /// What a job was to reach.
@@ -164,13 +166,20 @@ impl Record {
     }
 
     /// A job for it failed; the next attempt comes later and later, but always comes.
-    pub(crate) fn failed(&mut self, aim: Aim, message: String, now: Mono, timing: &Timing) {
+    pub(crate) fn failed(
+        &mut self,
+        aim: Aim,
+        (message, needs_the_net): (String, bool),
+        now: Mono,
+        timing: &Timing,
+    ) {
         let before = match &self.failure {
             Some(failure) if failure.aim == aim => failure.count,
             _ => 0,
         };
         let retry_at = now + timing.wait(before);
-        self.failure = Some(Failure { count: before.saturating_add(1), retry_at, message, aim });
+        let count = before.saturating_add(1);
+        self.failure = Some(Failure { count, retry_at, message, aim, needs_the_net });
     }
 
     /// When it may be restarted after it ended by itself.

@@ -82,6 +82,11 @@ pub struct Timing {
     pub cool_off_max: Duration,
     /// A module that ran this long starts from the first wait again (er §4.5).
     pub intensive_care: Duration,
+    /// A changed module that has run this long, and is well, proves its deployment.
+    pub healthy_after: Duration,
+    /// A deployment that is not healthy in this time is given up for the last good one; zero: it
+    /// never is (`FARSHORE_DEPLOYMENT_HEALTHY_WITHIN_SECS`).
+    pub healthy_within: Duration,
     /// How long the last report may take at the end.
     pub farewell: Duration,
 }
@@ -94,6 +99,9 @@ impl Default for Timing {
             cool_off: Duration::from_secs(10),
             cool_off_max: Duration::from_secs(300),
             intensive_care: Duration::from_secs(600),
+            // Longer than an engine takes to call a module unhealthy (3 checks, 30 s apart).
+            healthy_after: Duration::from_secs(120),
+            healthy_within: Duration::from_secs(600),
             farewell: Duration::from_secs(5),
         }
     }

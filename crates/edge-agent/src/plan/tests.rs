@@ -418,6 +418,7 @@ impl Device {
                 retry_at: seconds(retry_at),
                 message: "no".into(),
                 aim: Aim::of(Some(&target)),
+                needs_the_net: true,
             });
         })
     }

@@ -45,24 +45,26 @@ fn settings(daemon: &FakeDaemon) -> AgentSettings {
 
 impl Agent {
     fn start(daemon: &FakeDaemon) -> Self {
-        Self::start_with(daemon, Records::new(), None)
+        Self::start_with(daemon, Records::new(), Stages::default())
     }
 
-    fn start_with(daemon: &FakeDaemon, records: Records, desired: Option<Desired>) -> Self {
+    fn start_with(daemon: &FakeDaemon, records: Records, stages: Stages) -> Self {
+        Self::start_timed(daemon, timing(), records, stages)
+    }
+
+    fn start_timed(daemon: &FakeDaemon, timing: Timing, records: Records, stages: Stages) -> Self {
         let (report_sender, report) = watch::channel(Object::new());
         let (keep, kept) = watch::channel(State::default());
         let (news, news_receiver) = mpsc::channel(16);
         let shutdown = Shutdown::new();
         let mut reconciler = Reconciler::new(
-            settings(daemon),
+            AgentSettings { timing, ..settings(daemon) },
             Clock::system(),
             ManagementClient::new(&daemon.management_socket()),
             Outlets { report: report_sender, keep },
             records,
         );
-        if let Some(desired) = desired {
-            reconciler.desired(&desired);
-        }
+        reconciler.resume(&stages);
         let end = shutdown.clone();
         let task = tokio::spawn(async move { reconciler.run(news_receiver, end).await });
         Self { news, report, kept, shutdown, task }
@@ -193,7 +195,7 @@ async fn a_bad_manifest_is_told_and_changes_nothing() {
     assert_eq!(report["modules"]["aa"]["runtimeStatus"], "running");
     assert_eq!(report["modules"]["aa"]["settings"]["image"], "x:1");
     let (_, state) = agent.end().await;
-    assert_eq!(state.desired.unwrap().version, 1, "only good ones are kept");
+    assert_eq!(state.stages.desired.unwrap().version, 1, "only good ones are kept");
     assert!(daemon.calls().is_empty());
 }
 
@@ -215,6 +217,50 @@ async fn a_failing_pull_is_told_retried_and_holds_nobody_up() {
     daemon.mend("pull aa");
     agent.applied(1).await;
     assert_eq!(daemon.module("aa").unwrap().status, "running");
+}
+
+#[tokio::test]
+async fn a_deployment_that_does_not_come_up_goes_back_to_the_last_good_one() {
+    let daemon = FakeDaemon::start();
+    let timing = Timing {
+        healthy_after: Duration::ZERO,
+        healthy_within: Duration::from_millis(300),
+        ..timing()
+    };
+    let mut agent = Agent::start_timed(&daemon, timing, Records::new(), Stages::default());
+    agent.wants(1, json!({"aa": module("x:1")})).await;
+    agent.applied(1).await;
+    let mut kept = agent.kept.clone();
+    let proven = kept.wait_for(|state| state.stages.good.is_some());
+    Clock::system().timeout(PATIENCE, proven).await.expect("it proves itself").unwrap();
+
+    // The new one can be created but not started.
+    daemon.fail("start aa", "no such device");
+    agent.wants(2, json!({"aa": module("x:2"), "bb": module("y:1")})).await;
+    let back = |report: &Value| {
+        report["lastDesiredStatus"]["description"]
+            .as_str()
+            .is_some_and(|text| text.contains("went back to deployment 1"))
+    };
+    let report = agent.until("given up", back).await;
+    assert_eq!(report["lastDesiredVersion"], 2);
+    assert_eq!(report["lastDesiredStatus"]["code"], 500);
+    let description = report["lastDesiredStatus"]["description"].as_str().unwrap();
+    assert!(description.contains("aa: cannot start: "), "{description}");
+    assert!(description.contains("no such device"), "{description}");
+    daemon.mend("start aa");
+    let report = agent
+        .until("as it was", |report| {
+            report["modules"]["aa"]["runtimeStatus"] == "running"
+                && report["modules"].as_object().unwrap().len() == 1
+        })
+        .await;
+    assert_eq!(report["modules"]["aa"]["settings"]["image"], "x:1");
+    assert!(back(&report), "it is still told");
+    assert!(daemon.module("bb").is_none());
+    // The next wish is carried out.
+    agent.wants(3, json!({"aa": module("x:3")})).await;
+    agent.applied(3).await;
 }
 
 #[tokio::test]
@@ -350,14 +396,14 @@ async fn the_next_life_leaves_running_modules_alone_and_starts_stopped_ones() {
     after.trigger();
     backup().keep(State::default(), kept, after).await;
     let records = backup().read_records().unwrap();
-    let desired = backup().read_desired().await;
-    assert_eq!(desired.as_ref().unwrap().version, 1);
+    let stages = backup().read_stages().await;
+    assert_eq!(stages.desired.as_ref().unwrap().version, 1);
     let sealed = host::fs::read_to_string(&daemon.data_dir().join("deployment.sealed.json"));
     assert!(!sealed.unwrap().contains("x:1"));
 
     // The device was stopped in between, which ended one module; no hub is there.
     daemon.end("bb", 143);
-    let mut agent = Agent::start_with(&daemon, records, desired);
+    let mut agent = Agent::start_with(&daemon, records, stages);
     let report = agent.applied(1).await;
     assert_eq!(daemon.calls(), ["start bb"]);
     assert_eq!(report["modules"]["bb"]["restartCount"], 0);

@@ -94,8 +94,13 @@ impl Device {
     }
 
     fn fails(&mut self, name: &str, message: &str) {
-        let failure =
-            Failure { count: 1, retry_at: Mono::ZERO, message: message.into(), aim: Aim::Absent };
+        let failure = Failure {
+            count: 1,
+            retry_at: Mono::ZERO,
+            message: message.into(),
+            aim: Aim::Absent,
+            needs_the_net: false,
+        };
         self.records.entry(id(name)).or_default().failure = Some(failure);
         self.standings.insert(id(name), Standing::Failed);
     }

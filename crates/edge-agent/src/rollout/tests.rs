@@ -1,0 +1,264 @@
+//! Deployments that prove themselves and deployments that don't, on a clock of their own.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::observe::{Identities, ObservedModule};
+use crate::record::Failure;
+
+/// A device whose modules are what a test says.
+struct Device {
+    rollout: Rollout,
+    observation: Observation,
+    records: Records,
+    standings: BTreeMap<ModuleId, Standing>,
+    pulling: BTreeSet<ModuleId>,
+    is_connected: bool,
+    now: u64,
+}
+
+fn id(name: &str) -> ModuleId {
+    name.parse().unwrap()
+}
+
+fn at(seconds: u64) -> Mono {
+    Mono::ZERO + Duration::from_secs(seconds)
+}
+
+fn desired(version: u64, modules: &[(&str, &str)]) -> Desired {
+    let modules: serde_json::Map<String, Value> = modules
+        .iter()
+        .map(|(name, image)| {
+            let module = json!({
+                "type": "docker", "status": "running", "restartPolicy": "always",
+                "settings": {"image": image},
+            });
+            ((*name).to_owned(), module)
+        })
+        .collect();
+    let properties = json!({
+        "schemaVersion": "1.1", "runtime": {"type": "docker"}, "systemModules": {},
+        "modules": modules,
+    });
+    Desired { version, properties: properties.as_object().unwrap().clone() }
+}
+
+impl Device {
+    fn new() -> Self {
+        Self {
+            rollout: Rollout::default(),
+            observation: Observation {
+                modules: BTreeMap::new(),
+                identities: Identities::Known(BTreeMap::new()),
+            },
+            records: Records::new(),
+            standings: BTreeMap::new(),
+            pulling: BTreeSet::new(),
+            is_connected: true,
+            now: 0,
+        }
+    }
+
+    /// A device on which version 1 with these modules has proved itself.
+    fn proven(modules: &[(&str, &str)]) -> Self {
+        let mut device = Self::new();
+        device.wants(1, modules);
+        for (name, _) in modules {
+            device.is(name, Status::Running);
+        }
+        assert!(!device.pass(0) && !device.pass(120));
+        assert_eq!(device.versions(), (Some(1), Some(1)));
+        device
+    }
+
+    fn wants(&mut self, version: u64, modules: &[(&str, &str)]) {
+        let surroundings = crate::test_surroundings();
+        self.rollout.take(&desired(version, modules), &surroundings, at(self.now));
+    }
+
+    fn is(&mut self, name: &str, status: Status) {
+        let seen = ObservedModule {
+            status,
+            description: Some(format!("{} for a reason", status.as_str())),
+            ..ObservedModule::default()
+        };
+        self.observation.modules.insert(id(name), seen);
+        self.standings.insert(id(name), Standing::Settled);
+        let record = Record {
+            running_since: (status == Status::Running).then_some(at(self.now)),
+            ..Record::default()
+        };
+        self.records.insert(id(name), record);
+    }
+
+    fn fails(&mut self, name: &str, needs_the_net: bool) {
+        self.standings.insert(id(name), Standing::Failed);
+        let failure = Failure {
+            count: 1,
+            retry_at: at(self.now + 10),
+            message: "cannot do it".into(),
+            aim: Aim::Absent,
+            needs_the_net,
+        };
+        self.records.entry(id(name)).or_default().failure = Some(failure);
+    }
+
+    /// Time passes; says whether another deployment is in force from now on.
+    fn pass(&mut self, seconds: u64) -> bool {
+        self.now += seconds;
+        self.rollout.judge(&Evidence {
+            observation: &self.observation,
+            records: &self.records,
+            standings: &self.standings,
+            pulling: &self.pulling,
+            is_connected: self.is_connected,
+            now: at(self.now),
+            timing: &Timing::default(),
+        })
+    }
+
+    /// The versions in force and proven.
+    fn versions(&self) -> (Option<u64>, Option<u64>) {
+        let stages = self.rollout.stages();
+        let version = |desired: Option<Desired>| desired.map(|desired| desired.version);
+        (version(stages.desired), version(stages.good))
+    }
+
+    #[track_caller]
+    fn verdict(&self) -> String {
+        match self.rollout.verdict().unwrap() {
+            Verdict::Deployment(deployment) => deployment.version.to_string(),
+            Verdict::Refused { version, code, description } => {
+                format!("{version} {code} {description}")
+            }
+        }
+    }
+}
+
+#[test]
+fn a_deployment_is_good_when_its_modules_have_been_well_for_a_while() {
+    let mut device = Device::proven(&[("ab", "x:1")]);
+    device.wants(2, &[("ab", "x:2")]);
+    assert_eq!(device.versions(), (Some(2), Some(1)));
+    device.is("ab", Status::Running);
+    assert!(!device.pass(119));
+    assert_eq!(device.versions(), (Some(2), Some(1)));
+    assert!(!device.pass(1));
+    assert_eq!(device.versions(), (Some(2), Some(2)));
+    // From then on it is not judged any more: what fails later is no reason to go back.
+    device.is("ab", Status::Unhealthy);
+    assert!(!device.pass(10_000));
+    assert_eq!(device.verdict(), "2");
+}
+
+#[test]
+fn one_that_is_not_well_in_its_time_goes_back_and_says_so() {
+    for status in [Status::Unhealthy, Status::Failed, Status::Dead] {
+        let mut device = Device::proven(&[("ab", "x:1")]);
+        device.wants(2, &[("ab", "x:2")]);
+        device.is("ab", status);
+        assert!(!device.pass(599));
+        assert!(device.pass(1));
+        assert_eq!(device.versions(), (Some(1), Some(1)));
+        let expected = format!(
+            "2 500 deployment 2 was not healthy within 600 s; went back to deployment 1, and stays \
+             there until the desired properties change: ab: {} for a reason",
+            status.as_str()
+        );
+        assert_eq!(device.verdict(), expected);
+        // The twin read again says the same; the next one is tried.
+        device.wants(2, &[("ab", "x:2")]);
+        assert_eq!((device.versions().0, device.verdict()), (Some(1), expected));
+        device.wants(3, &[("ab", "x:3")]);
+        assert_eq!((device.versions(), device.verdict()), ((Some(3), Some(1)), "3".into()));
+    }
+}
+
+#[test]
+fn a_module_that_keeps_falling_over_never_proves_anything() {
+    let mut device = Device::proven(&[("ab", "x:1")]);
+    device.wants(2, &[("ab", "x:2")]);
+    for _ in 0..6 {
+        device.is("ab", Status::Running);
+        assert!(!device.pass(60));
+        device.is("ab", Status::Failed);
+        device.standings.insert(id("ab"), Standing::BackOff);
+        assert!(!device.pass(39));
+    }
+    // At the limit it runs, and is given the time to show for how long.
+    device.is("ab", Status::Running);
+    assert!(!device.pass(60));
+    device.is("ab", Status::Failed);
+    device.standings.insert(id("ab"), Standing::BackOff);
+    assert!(device.pass(1));
+    assert_eq!(device.versions(), (Some(1), Some(1)));
+}
+
+#[test]
+fn only_what_a_deployment_changes_counts() {
+    let mut device = Device::proven(&[("ab", "x:1"), ("cd", "y:1")]);
+    device.is("cd", Status::Failed);
+    device.wants(2, &[("ab", "x:2"), ("cd", "y:1")]);
+    device.is("ab", Status::Running);
+    assert!(!device.pass(120));
+    assert_eq!(device.versions(), (Some(2), Some(2)));
+}
+
+#[test]
+fn a_slow_pull_and_a_lost_line_are_not_its_fault() {
+    let mut device = Device::proven(&[("ab", "x:1")]);
+    device.wants(2, &[("ab", "x:2")]);
+    device.standings.insert(id("ab"), Standing::Working);
+    device.pulling.insert(id("ab"));
+    assert!(!device.pass(100_000));
+    device.pulling.clear();
+    device.fails("ab", true);
+    device.is_connected = false;
+    assert!(!device.pass(100_000));
+    // With the hub in reach, a registry that refuses is the deployment's business.
+    device.is_connected = true;
+    assert!(!device.pass(599));
+    assert!(device.pass(1));
+    // And so is what fails on this machine, line or not.
+    let mut device = Device::proven(&[("ab", "x:1")]);
+    device.wants(2, &[("ab", "x:2")]);
+    device.fails("ab", false);
+    device.is_connected = false;
+    assert!(device.pass(600));
+}
+
+#[test]
+fn without_a_good_one_there_is_nowhere_to_go() {
+    let mut device = Device::new();
+    device.wants(1, &[("ab", "x:1")]);
+    device.is("ab", Status::Failed);
+    assert!(!device.pass(100_000));
+    assert_eq!((device.versions(), device.verdict()), ((Some(1), None), "1".into()));
+}
+
+#[test]
+fn all_of_it_survives_the_process() {
+    let mut device = Device::proven(&[("ab", "x:1")]);
+    let surroundings = crate::test_surroundings();
+    device.wants(2, &[("ab", "x:2")]);
+    device.is("ab", Status::Failed);
+    device.pass(300);
+    // On trial, and so it is afterwards, with its whole time.
+    device.rollout = Rollout::resume(&device.rollout.stages(), &surroundings, at(device.now));
+    assert!(!device.pass(599));
+    assert!(device.pass(1));
+    let verdict = device.verdict();
+    device.rollout = Rollout::resume(&device.rollout.stages(), &surroundings, at(device.now));
+    assert_eq!((device.versions(), device.verdict()), ((Some(1), Some(1)), verdict.clone()));
+    device.wants(2, &[("ab", "x:2")]);
+    assert_eq!((device.versions().0, device.verdict()), (Some(1), verdict));
+}
+
+#[test]
+fn a_refused_one_leaves_everything_as_it_is() {
+    let mut device = Device::proven(&[("ab", "x:1")]);
+    let empty = Desired { version: 2, properties: Default::default() };
+    device.rollout.take(&empty, &crate::test_surroundings(), at(device.now));
+    assert_eq!(device.versions(), (Some(1), Some(1)));
+    assert!(device.verdict().starts_with("2 417 "));
+}
