@@ -20,6 +20,8 @@ pub(crate) struct Core {
     /// The device that it runs on.
     pub(crate) edge: DeviceId,
     pub(crate) clock: Clock,
+    /// Whether clients may prove themselves by certificates.
+    pub(crate) client_certificates: bool,
     pub(crate) journal: Journal,
     pub(crate) state: State,
     pub(crate) seal: Seal,

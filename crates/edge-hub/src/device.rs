@@ -11,6 +11,7 @@ use std::sync::Arc;
 use gateway::auth::{Credential, Identities, PolicyCredential};
 use gateway::backend::{DeviceBackend, Open, OpenError, Opened, StoredSession};
 use gateway::session::DeviceSession;
+use model::identity::Authentication;
 use model::{Fault, IdentityId, ModuleId};
 use pki::ChainAnchor;
 
@@ -49,7 +50,12 @@ impl DeviceBackend for Backend {
         let link = Arc::new(Link::new(Arc::clone(core), &open, session.clone()));
         let client = ClientInfo::from(&open);
         let inserted = core.sessions.insert(&id, &session, &link, client, core.clock.now());
-        inserted.map_err(|crowded| OpenError::Later(crowded.to_string()))?;
+        inserted.map_err(|crowded| {
+            core.counters.client_refused(&id, crowded.reason());
+            tracing::warn!(%id, reason = %crowded, "client is put off");
+            OpenError::Later(crowded.to_string())
+        })?;
+        core.counters.client_connected(&id);
         // The scope may have changed between the proof and now.
         judge(core, &id).await;
         core.report.connected(&id, core.clock.wall());
@@ -60,7 +66,10 @@ impl DeviceBackend for Backend {
 
 impl Identities for Backend {
     async fn credential(&self, id: &IdentityId) -> Result<Option<Credential>, Fault> {
-        match self.0.scope.credential(&self.0, id).await {
+        let found = self.0.scope.credential(&self.0, id).await;
+        let is_by_key = |found: &Credential| matches!(found.authentication, Authentication::Sas(_));
+        let found = found.filter(|found| self.0.client_certificates || is_by_key(found));
+        match found {
             // Not even this device's own modules are known: nobody can be judged yet, and a refusal
             // would be final for SDKs (`device-protocol.md` §17, 9).
             None if self.0.scope.is_empty() => {

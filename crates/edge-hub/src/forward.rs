@@ -6,21 +6,25 @@
 //! - `parked/<sender>`: messages of a sender that the hub refuses (deleted, disabled) or that do
 //!   not move, so that they do not hold up others. They are sent when the hub lets the sender in
 //!   again; until then later messages of that sender join them, which keeps their order.
-//! - `dead`: messages that can never be sent, such as ones whose properties do not fit in a topic;
-//!   the newest [`DEAD_BYTES_MAX`] are kept for whoever looks into it.
+//! - `dead`: messages that can never be sent, such as ones whose properties do not fit in a topic
+//!   (`dead.rs`).
 //!
 //! A queue whose route is gone is emptied all the same: its messages were acknowledged. The journal
 //! makes a trim durable within about a second; what was delivered since may come twice after a
-//! crash. Messages end only by delivery or by their time to live.
+//! crash. Messages end only by delivery, by their time to live, or, when the operator wants it so, to
+//! make room in a full store (`room.rs`).
 
+pub(crate) mod dead;
 mod inputs;
 mod lane;
 mod pump;
 pub(crate) mod queue;
 pub(crate) mod record;
+mod room;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use gateway::backend::SubmitError;
 use host::signals::Shutdown;
@@ -32,7 +36,8 @@ use tokio::task::JoinSet;
 
 use crate::core::Core;
 use crate::routing::{Endpoint, Queue};
-use crate::settings::STORE_BYTES;
+use crate::settings::{STORE_BYTES, Settings, WhenFull};
+use room::{Full, Room};
 
 /// The pumps.
 pub(crate) struct Forward {
@@ -40,8 +45,10 @@ pub(crate) struct Forward {
     parked: Mutex<HashMap<IdentityId, StreamId>>,
     tasks: Mutex<JoinSet<()>>,
     shutdown: Shutdown,
-    /// What the store may take on the disk when more is taken in.
-    bytes_max: u64,
+    room: Room,
+    /// After it a module gets again what it has not acknowledged.
+    acknowledge_limit: Duration,
+    pub(crate) dead_letters: dead::DeadLetters,
 }
 
 /// One stream of a pump.
@@ -52,42 +59,42 @@ struct Lane {
 }
 
 impl Forward {
-    /// `bytes_max`: what the store may take on the disk.
-    pub(crate) fn new(shutdown: Shutdown, bytes_max: u64) -> Self {
+    /// With the bounds that the operator sets.
+    pub(crate) fn new(shutdown: Shutdown, settings: &Settings) -> Self {
+        let bytes_max = settings.store_bytes_max.saturating_sub(KEPT_BACK_BYTES);
         Self {
             pumps: Mutex::default(),
             parked: Mutex::default(),
             tasks: Mutex::default(),
             shutdown,
-            bytes_max: bytes_max.saturating_sub(KEPT_BACK_BYTES),
+            room: Room::new(settings.when_full, bytes_max),
+            acknowledge_limit: settings.acknowledge_limit,
+            dead_letters: dead::DeadLetters::default(),
         }
+    }
+
+    /// Makes room when it is called for; runs for ever.
+    pub(crate) async fn keep_room(&self, core: &Arc<Core>) {
+        self.room.keep(core).await;
     }
 
     /// Whether more messages may be stored: by the operator's bound, short of which something is
     /// kept back so that a refused sender's messages can still be moved out of the others' way,
     /// and by the manifest's. When the store is full the sender keeps its messages: it gets no
-    /// acknowledgement and is disconnected. Nothing that was acknowledged makes room.
+    /// acknowledgement and is disconnected; or, when messages may make room, it waits for that.
     pub(crate) fn admit(&self, core: &Core) -> Result<(), SubmitError> {
-        let used = core.journal.info().bytes;
-        if used >= self.bytes_max {
-            return Err(SubmitError::Unavailable(format!(
+        let Some(full) = self.room.look(core) else { return Ok(()) };
+        if self.room.policy() != WhenFull::Refuse {
+            return Err(SubmitError::Busy);
+        }
+        Err(SubmitError::Unavailable(match full {
+            Full::Disk(used) => format!(
                 "the store is full: it takes {used} bytes; let the hub be reached, or raise {STORE_BYTES}"
-            )));
-        }
-        let Some(bytes_max) = core.routes.active().bytes_max else { return Ok(()) };
-        let stored: u64 = core
-            .journal
-            .stream_names()
-            .iter()
-            .filter_map(|(stream, _)| core.journal.stream_info(*stream).ok())
-            .map(|info| info.bytes)
-            .sum();
-        match stored >= bytes_max {
-            true => Err(SubmitError::Unavailable(format!(
+            ),
+            Full::Manifest(stored, bytes_max) => format!(
                 "the store holds {stored} bytes; storeLimits.maxSizeBytes allows {bytes_max}"
-            ))),
-            false => Ok(()),
-        }
+            ),
+        }))
     }
 
     /// Sees to it that a queue is emptied.
@@ -175,12 +182,14 @@ impl Forward {
     }
 
     /// Keeps a message that can never be sent, durably.
-    async fn bury(&self, core: &Arc<Core>, body: bytes::Bytes) -> Result<(), ParkError> {
-        let retention = Retention { bytes: Some(DEAD_BYTES_MAX), age: None };
-        let stream = make_stream(core, DEAD.to_owned(), retention).await?;
-        append(core, stream, vec![body]).await?;
-        core.counters.dead.inc();
-        Ok(())
+    async fn bury(
+        &self,
+        core: &Core,
+        queue: &Queue,
+        reason: &str,
+        record: &[u8],
+    ) -> Result<(), ParkError> {
+        self.dead_letters.bury(core, &queue.to_string(), reason, record).await
     }
 
     /// Ends every pump where it stands.
@@ -197,13 +206,21 @@ impl Forward {
 
 /// Why messages cannot be moved to another queue now.
 #[derive(Debug, thiserror::Error)]
-enum ParkError {
+pub(crate) enum ParkError {
     #[error("cannot make a queue")]
     Stream(#[from] JournalError),
     #[error("cannot store messages")]
     Append(#[from] AppendError),
     #[error("the edge hub is ending")]
     Ending,
+}
+
+/// How many messages wait, by queue; parked ones are in none.
+pub(crate) fn lengths(core: &Core) -> Vec<(Queue, u64)> {
+    let streams = core.journal.stream_names().into_iter();
+    let queue =
+        |(stream, name): (StreamId, String)| Some((name.parse().ok()?, waiting(core, stream)));
+    streams.filter_map(queue).collect()
 }
 
 fn waiting(core: &Core, stream: StreamId) -> u64 {
@@ -238,7 +255,5 @@ const KEPT_BACK_BYTES: u64 = 16 << 20;
 /// Before the sender's id in the name of its own queue.
 const PARKED: &str = "parked/";
 const DEAD: &str = "dead";
-/// What is kept of messages that can never be sent.
-const DEAD_BYTES_MAX: u64 = 16 << 20;
 /// Ten priorities and the last; routes may change while a pump is busy.
 const LANES_MAX: usize = 64;

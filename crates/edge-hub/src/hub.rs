@@ -3,7 +3,7 @@
 mod parts;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,12 +21,14 @@ use host::tls::{ServerTls, TlsError};
 use tokio::task::JoinSet;
 
 use crate::certificate::{Certificate, CertificateError};
+use crate::control;
 use crate::core::Core;
 use crate::counters::Counters;
 use crate::device::Backend;
 use crate::device::calls::Calls;
 use crate::device::sessions::Sessions;
 use crate::forward::Forward;
+use crate::operations;
 use crate::refusal;
 use crate::report::Report;
 use crate::routing::config::{self, Routes};
@@ -63,6 +65,22 @@ pub enum StartError {
         "cannot use the store; set StorageFolder to a directory that the edge hub may write to"
     )]
     Store(#[source] FsError),
+    /// The store holds the messages of another device, or for another hub.
+    #[error(
+        "store {} is that of device {device} at hub {hub}; this is {own_device} at {own_hub}, and its messages must not go there. Move the directory away or set another StorageFolder", path.display()
+    )]
+    OtherOwner {
+        /// The store.
+        path: PathBuf,
+        /// Whose it is.
+        device: String,
+        /// Where its messages go.
+        hub: String,
+        /// Who this is.
+        own_device: String,
+        /// The hub of this device.
+        own_hub: String,
+    },
     /// Another edge hub has the store.
     #[error("store {} is in use by another edge hub; stop it, or set another StorageFolder", path.display())]
     InUse {
@@ -139,6 +157,9 @@ impl EdgeHub {
                 return Err(StartError::UpstreamProtocol { protocol });
             }
         };
+        for (name, answer) in &settings.unheard {
+            tracing::warn!("environment variable {name} has no effect: {answer}");
+        }
         let dir = settings.store_dir();
         host::fs::create_private_dir(&dir).map_err(StartError::Store)?;
         let lock = host::fs::lock_exclusive(&dir.join("lock")).map_err(|error| {
@@ -148,10 +169,11 @@ impl EdgeHub {
                 StartError::Store(error)
             }
         })?;
-        let listeners = Listeners::open(&mut settings)?;
+        let mut listeners = Listeners::open(&mut settings)?;
         let served = Protocols { mqtt: settings.mqtt_enabled, amqp: settings.amqp_enabled };
         let addresses = listeners.addresses()?;
         let state = State::open(&dir)?;
+        own(&state, &settings, &dir).await?;
         let journal = open_journal(&dir.join("queues"), settings.store_bytes_max, &clock)?;
         let seal = open_seal(&dir, &workload, &clock).await?;
         let host_name = settings.gateway_host_name.clone();
@@ -159,19 +181,20 @@ impl EdgeHub {
         let bundle = trust_bundle(&workload, &clock).await?;
         let tls = upstream_tls(&bundle)?;
         let site = site(&settings.module, transport, tls, &clock);
-        let metrics = Metrics::new();
+        let metrics = operations::metrics(&settings);
         let (upstream, own_events) = Upstream::new(site.clone(), lines_max(settings.clients_max));
         let core = Arc::new(Core {
             edge: site.edge.clone(),
             clock: clock.clone(),
+            client_certificates: settings.client_certificates,
             journal,
             state,
             seal,
             counters: Counters::new(&metrics),
             sessions: Sessions::new(settings.clients_max),
             calls: Calls::default(),
-            routes: Routes::new(),
-            forward: Forward::new(shutdown.clone(), settings.store_bytes_max),
+            routes: Routes::new(settings.routes_refresh),
+            forward: Forward::new(shutdown.clone(), &settings),
             twins: Twins::default(),
             scope: scope(&settings, &site, &bundle),
             upstream,
@@ -182,8 +205,33 @@ impl EdgeHub {
         hub.core.scope.restore(&hub.core).await?;
         hub.core.routes.restore(&hub.core).await?;
         hub.core.forward.restore(&hub.core).await;
+        hub.operate(&settings, &dir, std::mem::take(&mut listeners.metrics));
         hub.spawn(own_events, certificate, listeners, served, clock);
         Ok(hub)
+    }
+
+    /// What is for the operator: metrics, and the socket of `iotedge dead-letter`.
+    fn operate(&mut self, settings: &Settings, dir: &Path, metrics: Vec<TcpListener>) {
+        for socket in metrics {
+            let seen = operations::Seen {
+                core: Arc::clone(&self.core),
+                metrics: self.metrics.clone(),
+                path: settings.metrics_path.clone(),
+            };
+            self.tasks.spawn(operations::serve(socket, seen, self.shutdown.clone()));
+        }
+        let path = dir.join(control::SOCKET);
+        match host::net::listen_unix(&path, control::MODE) {
+            Ok(socket) => {
+                let (core, stop) = (Arc::clone(&self.core), self.shutdown.clone());
+                self.tasks.spawn(control::serve(socket, core, stop));
+            }
+            Err(error) => {
+                let error = host::logs::chain(&error);
+                tracing::warn!(%error, "dead letters cannot be looked into; a shorter StorageFolder may help");
+            }
+        }
+        self.chore(|core| async move { core.forward.keep_room(&core).await });
     }
 
     fn spawn(
@@ -306,6 +354,40 @@ impl std::fmt::Debug for EdgeHub {
         f.debug_struct("EdgeHub").field("addresses", &self.addresses).finish_non_exhaustive()
     }
 }
+
+/// Makes the store this device's, for this hub, or refuses one that is another's: what waits in it
+/// was meant for somebody else.
+async fn own(state: &State, settings: &Settings, dir: &Path) -> Result<(), StartError> {
+    let module = &settings.module;
+    let (device, hub) = (module.identity.device.to_string(), &module.hub_host_name);
+    let name = |hub: &str| hub.split(':').next().unwrap_or(hub).to_ascii_lowercase();
+    let Some(text) = state.meta(OWNER).await? else {
+        let owner = Owner { device, hub: hub.clone() };
+        let text = serde_json::to_string(&owner).unwrap_or_default();
+        return Ok(state.set_meta(OWNER, text).await?);
+    };
+    let owner: Owner = serde_json::from_str(&text).unwrap_or_default();
+    if owner.device == device && name(&owner.hub) == name(hub) {
+        return Ok(());
+    }
+    Err(StartError::OtherOwner {
+        path: dir.to_owned(),
+        device: owner.device,
+        hub: owner.hub,
+        own_device: device,
+        own_hub: hub.clone(),
+    })
+}
+
+/// Whose a store is.
+#[derive(Default, serde::Serialize, serde::Deserialize)]
+struct Owner {
+    device: String,
+    hub: String,
+}
+
+/// The name under which that is stored.
+const OWNER: &str = "owner";
 
 /// The device protocols that are not switched off, over WebSockets too.
 #[derive(Debug, Clone, Copy)]

@@ -12,6 +12,7 @@
 //! - `twins`: passed through, cached, served offline.
 //! - `scope`: who may connect, online and offline.
 //! - `upstream`: one connection to the hub per identity.
+//! - `operations`: metrics; `control`: dead letters, for the operator's command.
 //! - `report`: what the operator reads in the reported properties of `$edgeHub`.
 //!
 //! A message's walk: `gateway` → `device` → `routing` → journal; its PUBACK leaves when it is
@@ -19,11 +20,13 @@
 //! PUBACK lets the queue forget it. After a crash the last ones may be sent twice, none is lost.
 
 mod certificate;
+mod control;
 mod core;
 mod counters;
 mod device;
 mod forward;
 mod hub;
+mod operations;
 mod refusal;
 mod report;
 mod routing;
@@ -34,9 +37,10 @@ mod twins;
 mod upstream;
 
 pub use certificate::CertificateError;
+pub use control::{LETTERS_PATH, LetterJson, SOCKET as CONTROL_SOCKET};
 pub use hub::{EdgeHub, Served, StartError};
 pub use settings::{
-    AMQP_PORT, HTTPS_PORT, Listen, MQTT_PORT, STORE_BYTES, Settings, SettingsError, Sockets,
-    UpstreamProtocol,
+    AMQP_PORT, HTTPS_PORT, Listen, METRICS_PORT, MQTT_PORT, STORE_BYTES, STORE_FULL, Settings,
+    SettingsError, Sockets, UpstreamProtocol, WhenFull,
 };
 pub use state::{SealError, StateError};

@@ -42,6 +42,7 @@ pub(crate) struct Scope {
     /// Questions about single identities at once.
     asking: Semaphore,
     due: Notify,
+    refresh_every: Duration,
 }
 
 impl Scope {
@@ -51,8 +52,10 @@ impl Scope {
         edge: DeviceId,
         host_names: Vec<String>,
         authorities: Arc<[ChainAnchor]>,
+        refresh_every: Duration,
     ) -> Self {
         Self {
+            refresh_every,
             client,
             edge,
             host_names,
@@ -89,7 +92,7 @@ impl Scope {
     pub(crate) async fn keep(&self, core: &Arc<Core>) {
         loop {
             let pause = match self.refresh(core).await {
-                Ok(()) => REFRESH_EVERY,
+                Ok(()) => self.refresh_every,
                 Err(reason) => {
                     tracing::debug!(reason, "cannot refresh the scope");
                     RETRY
@@ -229,8 +232,6 @@ fn read(devices: &[ScopeDevice], modules: &[ScopeModule]) -> HashMap<IdentityId,
     known
 }
 
-/// As the original (er §5.12, DeviceScopeCacheRefreshRateSecs).
-const REFRESH_EVERY: Duration = Duration::from_secs(3600);
 /// As the original.
 const RETRY: Duration = Duration::from_secs(60);
 /// One question about one identity in this time. The original waits 120 s; a module that was made

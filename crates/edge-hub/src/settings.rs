@@ -3,9 +3,12 @@
 //! Spec: `edge-runtime.md` (er) §2.4, §5.12. Names are read in any case, as the original reads
 //! them. Bounds that have no variable are constants where they are used.
 
+mod variables;
+
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use client::device::{Transport, UPSTREAM_DEFAULT};
 use client::environment::{EnvironmentError, ModuleEnvironment};
@@ -37,6 +40,22 @@ pub struct Settings {
     pub clients_max: usize,
     /// `FARSHORE_EDGE_STORE_BYTES`: what waiting messages may take on the disk.
     pub store_bytes_max: u64,
+    /// `FARSHORE_EDGE_STORE_FULL`: what happens when they take all of it.
+    pub when_full: WhenFull,
+    /// `ClientCertAuthEnabled`: whether clients may prove themselves by certificates.
+    pub client_certificates: bool,
+    /// `MessageAckTimeoutSecs`: after it a module gets a message again that it has not acknowledged.
+    pub acknowledge_limit: Duration,
+    /// `ConfigRefreshFrequencySecs`: how often the twin is read though nothing tells of a change.
+    pub routes_refresh: Duration,
+    /// `DeviceScopeCacheRefreshRateSecs`: how often it is asked who may connect.
+    pub scope_refresh: Duration,
+    /// `Metrics__Listener__MetricsEnabled`.
+    pub metrics_enabled: bool,
+    /// `Metrics__Listener__Suffix`: the path of the metrics.
+    pub metrics_path: String,
+    /// Variables of the original that are set and have no effect, and why.
+    pub unheard: Vec<(&'static str, &'static str)>,
     /// Where it listens.
     pub listen: Listen,
 }
@@ -50,6 +69,19 @@ pub struct Listen {
     pub amqp: Sockets,
     /// HTTPS, and WebSockets over it.
     pub https: Sockets,
+    /// Metrics, over plain HTTP.
+    pub metrics: Sockets,
+}
+
+/// What happens to a message that the store has no room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenFull {
+    /// Its sender keeps it: nothing that was acknowledged makes room.
+    Refuse,
+    /// The oldest messages of the queues with the last priority make room.
+    DropLowestPriority,
+    /// The oldest messages make room.
+    DropOldest,
 }
 
 /// Listening sockets.
@@ -64,13 +96,15 @@ pub enum Sockets {
 
 impl Listen {
     /// Every network of the container, at these ports.
-    fn everywhere(amqp: u16, https: u16) -> Self {
-        let at = |port| {
-            let any = [(Ipv4Addr::UNSPECIFIED, port).into(), (Ipv6Addr::UNSPECIFIED, port).into()];
-            Sockets::At(any.into())
-        };
-        Self { mqtt: at(MQTT_PORT), amqp: at(amqp), https: at(https) }
+    fn everywhere(amqp: u16, https: u16, metrics: Vec<SocketAddr>) -> Self {
+        let at = |port| Sockets::At(any(port));
+        let metrics = Sockets::At(metrics);
+        Self { mqtt: at(MQTT_PORT), amqp: at(amqp), https: at(https), metrics }
     }
+}
+
+fn any(port: u16) -> Vec<SocketAddr> {
+    vec![(Ipv4Addr::UNSPECIFIED, port).into(), (Ipv6Addr::UNSPECIFIED, port).into()]
 }
 
 /// How the edge hub speaks to its upstream.
@@ -118,6 +152,7 @@ impl Settings {
             let name = module.identity.module.as_ref().map(ToString::to_string);
             return Err(SettingsError::NotEdgeHub(name.unwrap_or_default()));
         }
+        let unheard = variables::answers(env);
         let env = Env(env);
         let host_name = env.get("EdgeDeviceHostName").ok_or(SettingsError::NoHostName)?;
         let upstream_protocol = match env.get("UpstreamProtocol") {
@@ -138,9 +173,21 @@ impl Settings {
             http_enabled: env.flag("httpSettings__enabled")?.unwrap_or(true),
             clients_max: env.clients_max()?,
             store_bytes_max: env.store_bytes()?,
+            when_full: env.when_full()?,
+            client_certificates: env.flag("ClientCertAuthEnabled")?.unwrap_or(true),
+            acknowledge_limit: env.seconds("MessageAckTimeoutSecs", ACKNOWLEDGE_LIMIT_DEFAULT)?,
+            routes_refresh: env.seconds("ConfigRefreshFrequencySecs", REFRESH_DEFAULT)?,
+            scope_refresh: env.seconds("DeviceScopeCacheRefreshRateSecs", REFRESH_DEFAULT)?,
+            metrics_enabled: env.flag("Metrics__Listener__MetricsEnabled")?.unwrap_or(true),
+            metrics_path: {
+                let suffix = env.get("Metrics__Listener__Suffix").unwrap_or("metrics");
+                format!("/{}", suffix.trim_matches('/'))
+            },
+            unheard,
             listen: Listen::everywhere(
                 env.port("amqpSettings__port")?.unwrap_or(AMQP_PORT),
                 env.port("httpSettings__port")?.unwrap_or(HTTPS_PORT),
+                env.metrics_addresses()?,
             ),
         })
     }
@@ -174,6 +221,41 @@ impl<'a> Env<'a> {
         port.map(Some).ok_or_else(|| wrong(name, text, "a port number"))
     }
 
+    fn metrics_addresses(&self) -> Result<Vec<SocketAddr>, SettingsError> {
+        let port = match self.port("Metrics__Listener__Port")? {
+            Some(port) => port,
+            None => self.port("httpSettings__metrics_port")?.unwrap_or(METRICS_PORT),
+        };
+        let name = "Metrics__Listener__Host";
+        match self.get(name) {
+            None | Some("*" | "+") => Ok(any(port)),
+            Some("localhost") => Ok(vec![(Ipv4Addr::LOCALHOST, port).into()]),
+            Some(text) => {
+                let host: Result<IpAddr, _> = text.parse();
+                let host = host.map_err(|_| wrong(name, text, "* or an address"))?;
+                Ok(vec![(host, port).into()])
+            }
+        }
+    }
+
+    fn seconds(&self, name: &'static str, default: Duration) -> Result<Duration, SettingsError> {
+        let Some(text) = self.get(name) else { return Ok(default) };
+        let seconds = text.parse().ok().filter(|seconds| (1..=SECONDS_MAX).contains(seconds));
+        let seconds = seconds.ok_or_else(|| wrong(name, text, "1 to 2147483647 seconds"))?;
+        Ok(Duration::from_secs(seconds))
+    }
+
+    fn when_full(&self) -> Result<WhenFull, SettingsError> {
+        match self.get(STORE_FULL) {
+            None | Some("refuse") => Ok(WhenFull::Refuse),
+            Some("drop-lowest-priority") => Ok(WhenFull::DropLowestPriority),
+            Some("drop-oldest") => Ok(WhenFull::DropOldest),
+            Some(text) => {
+                Err(wrong(STORE_FULL, text, "refuse, drop-lowest-priority or drop-oldest"))
+            }
+        }
+    }
+
     fn clients_max(&self) -> Result<usize, SettingsError> {
         let name = "MaxConnectedClients";
         let Some(text) = self.get(name) else { return Ok(CLIENTS_MAX_DEFAULT) };
@@ -194,12 +276,22 @@ fn wrong(name: &'static str, value: &str, expected: &'static str) -> SettingsErr
 
 /// Bounds what waiting messages may take on the disk, in bytes.
 pub const STORE_BYTES: &str = "FARSHORE_EDGE_STORE_BYTES";
+/// What happens when they take all of it.
+pub const STORE_FULL: &str = "FARSHORE_EDGE_STORE_FULL";
 /// MQTT over TLS, the only port that SDKs know.
 pub const MQTT_PORT: u16 = 8883;
 /// AMQP over TLS.
 pub const AMQP_PORT: u16 = 5671;
 /// HTTPS and WebSockets.
 pub const HTTPS_PORT: u16 = 443;
+/// Metrics, as the original.
+pub const METRICS_PORT: u16 = 9600;
+/// As the original (er §5.12).
+const ACKNOWLEDGE_LIMIT_DEFAULT: Duration = Duration::from_secs(30);
+/// As the original (er §5.12), for the twin and for the scope.
+const REFRESH_DEFAULT: Duration = Duration::from_secs(3600);
+/// The original's numbers have 32 bits.
+const SECONDS_MAX: u64 = 2_147_483_647;
 /// As the original; in a container it is lost with it (er §5.4).
 const STORAGE_FOLDER_DEFAULT: &str = "/tmp";
 /// As the original (er §5.12).
@@ -212,105 +304,4 @@ const STORE_BYTES_DEFAULT: u64 = 1 << 30;
 const STORE_BYTES_FLOOR: u64 = 64 << 20;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(changes: &[(&str, &str)]) -> Result<Settings, SettingsError> {
-        let mut env: BTreeMap<String, String> = [
-            ("IOTEDGE_DEVICEID", "edge1"),
-            ("IOTEDGE_MODULEID", "$edgeHub"),
-            ("IOTEDGE_MODULEGENERATIONID", "638"),
-            ("IOTEDGE_IOTHUBHOSTNAME", "hub.local"),
-            ("IOTEDGE_WORKLOADURI", "unix:///run/w.sock"),
-            ("IOTEDGE_AUTHSCHEME", "sasToken"),
-            ("EdgeDeviceHostName", "Gateway"),
-        ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into();
-        for (name, value) in changes {
-            env.insert((*name).to_owned(), (*value).to_owned());
-        }
-        Settings::from_env(&env)
-    }
-
-    #[test]
-    fn defaults_are_the_originals_and_names_have_any_case() {
-        let plain = read(&[]).unwrap();
-        assert_eq!(plain.gateway_host_name, "gateway");
-        assert_eq!(plain.store_dir(), PathBuf::from("/tmp/edgeHub"));
-        assert_eq!(plain.upstream_protocol, UpstreamProtocol::Known(UPSTREAM_DEFAULT));
-        assert_eq!((plain.clients_max, plain.store_bytes_max), (100, 1 << 30));
-        assert!(plain.mqtt_enabled && plain.amqp_enabled && plain.http_enabled);
-        let Sockets::At(https) = &plain.listen.https else { panic!("sockets") };
-        assert_eq!(https[0], "0.0.0.0:443".parse().unwrap());
-        let told = read(&[
-            ("storagefolder", "/iotedge/storage"),
-            ("MQTTSETTINGS__ENABLED", "False"),
-            ("amqpsettings__enabled", "false"),
-            ("HttpSettings__Enabled", "false"),
-            ("amqpSettings__port", "15671"),
-            ("maxConnectedClients", "7"),
-            ("RuntimeLogLevel", "debug"),
-            ("FARSHORE_EDGE_STORE_BYTES", "67108864"),
-            ("upstreamprotocol", "MQTT"),
-        ])
-        .unwrap();
-        assert_eq!(told.store_dir(), PathBuf::from("/iotedge/storage/edgeHub"));
-        assert!(!told.mqtt_enabled && !told.amqp_enabled && !told.http_enabled);
-        let Sockets::At(amqp) = &told.listen.amqp else { panic!("sockets") };
-        assert_eq!(amqp[1], "[::]:15671".parse().unwrap());
-        assert_eq!((told.clients_max, told.store_bytes_max), (7, 64 << 20));
-        assert_eq!(told.log_level, "debug");
-        assert_eq!(told.upstream_protocol, UpstreamProtocol::Known(Transport::Mqtt));
-    }
-
-    #[test]
-    fn another_protocol_is_kept_to_be_refused() {
-        for transport in Transport::ALL {
-            let text = transport.to_string().to_lowercase();
-            let settings = read(&[("UpstreamProtocol", &text)]).unwrap();
-            assert_eq!(settings.upstream_protocol, UpstreamProtocol::Known(transport));
-        }
-        let settings = read(&[("UpstreamProtocol", "carrier pigeon")]).unwrap();
-        let unknown = UpstreamProtocol::Unknown("carrier pigeon".into());
-        assert_eq!(settings.upstream_protocol, unknown);
-    }
-
-    #[test]
-    fn what_is_wrong_is_named_with_the_fix() {
-        for (name, value, message) in [
-            (
-                "IOTEDGE_MODULEID",
-                "sensor",
-                "IOTEDGE_MODULEID is \"sensor\"; the edge hub runs as $edgeHub only",
-            ),
-            (
-                "EdgeDeviceHostName",
-                " ",
-                "environment variable EdgeDeviceHostName is not set; the edge agent sets it to the device's `hostname`",
-            ),
-            (
-                "mqttSettings__enabled",
-                "yes",
-                "environment variable mqttSettings__enabled is \"yes\"; expected true or false",
-            ),
-            (
-                "httpSettings__port",
-                "no",
-                "environment variable httpSettings__port is \"no\"; expected a port number",
-            ),
-            (
-                "MaxConnectedClients",
-                "0",
-                "environment variable MaxConnectedClients is \"0\"; expected 1 to 10000",
-            ),
-            (
-                "FARSHORE_EDGE_STORE_BYTES",
-                "1000",
-                "environment variable FARSHORE_EDGE_STORE_BYTES is \"1000\"; expected a number of bytes, at least 67108864",
-            ),
-        ] {
-            assert_eq!(read(&[(name, value)]).unwrap_err().to_string(), message);
-        }
-    }
-}
+mod tests;

@@ -42,6 +42,8 @@ pub(crate) struct Upstream {
     own: DeviceClient,
     /// Since when the own line stands.
     connected_since: Mutex<Option<Mono>>,
+    /// Since when it does not, after it did.
+    away_since: Mutex<Option<Mono>>,
     lines: Mutex<HashMap<IdentityId, Entry>>,
     lines_max: usize,
     next_number: Mutex<u64>,
@@ -112,6 +114,7 @@ impl Upstream {
             site,
             own,
             connected_since: Mutex::default(),
+            away_since: Mutex::default(),
             lines: Mutex::default(),
             lines_max,
             next_number: Mutex::new(0),
@@ -143,7 +146,16 @@ impl Upstream {
     /// The own line stands, or does not any more.
     pub(crate) fn own_changed(&self, core: &Arc<Core>, connected: bool) {
         let now = self.site.clock.now();
+        let was_there = self.connected_since.lock().is_some();
         *self.connected_since.lock() = connected.then_some(now);
+        let went = if connected { self.away_since.lock().take() } else { None };
+        if let Some(went) = went {
+            core.counters.came_online(&self.site.edge, now - went);
+        }
+        if was_there && !connected {
+            *self.away_since.lock() = Some(now);
+            core.counters.went_offline(&self.site.edge);
+        }
         if connected {
             self.renew(core);
         }

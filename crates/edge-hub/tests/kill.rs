@@ -33,6 +33,7 @@ fn child() {
         settings.listen.mqtt = Sockets::Open(sockets);
         settings.listen.amqp = Sockets::Open(Vec::new());
         settings.listen.https = Sockets::Open(Vec::new());
+        settings.listen.metrics = Sockets::Open(Vec::new());
         let started = EdgeHub::start(settings, Clock::system(), Shutdown::new()).await;
         started.unwrap().finished().await;
     });

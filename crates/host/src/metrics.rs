@@ -28,6 +28,13 @@ impl Metrics {
         Self { registry: Arc::new(Mutex::new(Registry::with_prefix("farshore"))) }
     }
 
+    /// An empty registry whose metrics are all named `<prefix>_...` and carry these labels.
+    pub fn with_labels(prefix: &str, labels: &[(&'static str, String)]) -> Self {
+        let labels = labels.iter().map(|(name, value)| ((*name).into(), value.clone().into()));
+        let registry = Registry::with_prefix_and_labels(prefix, labels);
+        Self { registry: Arc::new(Mutex::new(registry)) }
+    }
+
     /// Registers a metric and returns it. A counter's `name` comes without
     /// `_total`, which the text form adds.
     pub fn register<M: Metric + Clone>(&self, name: &str, help: &str, metric: M) -> M {

@@ -84,6 +84,8 @@ pub struct StreamInfo {
     pub oldest: u64,
     /// The sequence that the next record gets.
     pub next: u64,
+    /// When the oldest record that is kept arrived, about: it is not later than this says.
+    pub first_time: Option<Timestamp>,
     /// When the newest record arrived; none when none is kept.
     pub last_time: Option<Timestamp>,
     /// Bytes on disk between the two, frames included; after a trim in the
@@ -247,6 +249,7 @@ impl Journal {
         Ok(StreamInfo {
             oldest: state.oldest,
             next: state.next,
+            first_time: state.first_time(),
             last_time: state.last_time(),
             bytes: state.bytes,
             lost_records: state.lost(),
@@ -280,6 +283,20 @@ impl Journal {
             self.shared.queue.call_attention();
         }
         Ok(())
+    }
+
+    /// Lets the oldest about `bytes` of a stream go, at least one record if it has any; how many
+    /// records went. Like [`Journal::trim`] otherwise.
+    pub fn trim_bytes(&self, stream: StreamId, bytes: u64) -> Result<u64, JournalError> {
+        let known = self.shared.streams.by_id(stream.0).ok_or(JournalError::UnknownStream)?;
+        let (before, oldest) = {
+            let state = known.state.lock();
+            let kept = state.bytes.saturating_sub(bytes);
+            let first = state.oldest_by_bytes(kept).max(state.oldest + 1).min(state.next);
+            (first, state.oldest)
+        };
+        self.trim(stream, before)?;
+        Ok(before.saturating_sub(oldest))
     }
 
     /// Does now what is done every maintenance interval: retention, storing

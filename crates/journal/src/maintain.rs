@@ -95,7 +95,7 @@ impl Writer {
     }
 
     /// Writes what is left in the sparsest old segments again, while dead bytes
-    /// are the larger part of the journal.
+    /// are the larger part of the journal, or are worth it because there is hardly room left.
     fn compact(&mut self) {
         while let Some(victim) = self.victim() {
             let moved = self.move_out(&victim);
@@ -108,13 +108,20 @@ impl Writer {
 
     fn victim(&self) -> Option<Arc<Segment>> {
         let active = self.segment.as_ref()?.header.ordinal;
-        let below = u64::from(self.shared.settings.compact_below_percent);
+        let settings = &self.shared.settings;
+        let taken = self.shared.keeper.total_bytes() + CROWDED_SEGMENTS * settings.segment_bytes;
+        let is_crowded = settings.bytes_max.is_some_and(|bytes_max| taken > bytes_max);
+        let below = match is_crowded {
+            true => CROWDED_BELOW_PERCENT,
+            false => u64::from(settings.compact_below_percent),
+        };
         let segments = self.shared.segments.lock();
         let total: u64 = segments.iter().map(|segment| segment.header.capacity).sum();
         let live: u64 = segments.iter().map(|segment| segment.live_bytes()).sum();
         let dead = total.saturating_sub(live);
         // The segment being written and the next one are dead weight anyway.
-        if dead < live.max(3 * self.shared.settings.segment_bytes) {
+        let unavoidable = 3 * settings.segment_bytes;
+        if dead < if is_crowded { unavoidable } else { live.max(unavoidable) } {
             return None;
         }
         // The oldest, so that what is moved stays in order and together.
@@ -230,6 +237,12 @@ fn oldest_by_age(state: &crate::stream::StreamState, before: i64) -> u64 {
         Some(chunk) => crate::reader::start_by_time(chunk, before),
     }
 }
+
+/// Nearer to its bound than this the journal makes room by moving more.
+const CROWDED_SEGMENTS: u64 = 8;
+
+/// What is written again then: segments with less than this alive.
+const CROWDED_BELOW_PERCENT: u64 = 90;
 
 /// How many entries go into one group.
 const ENTRIES_MAX: usize = 128;

@@ -172,6 +172,11 @@ impl StreamState {
         self.lost_before + self.holes.iter().map(|(from, to)| to - from).sum::<u64>()
     }
 
+    /// When the oldest record that is kept arrived, or one before it in its chunk.
+    pub(crate) fn first_time(&self) -> Option<Timestamp> {
+        self.chunks.front().map(|chunk| crate::reader::timestamp(chunk.first_time))
+    }
+
     /// When the newest record that is kept arrived.
     pub(crate) fn last_time(&self) -> Option<Timestamp> {
         self.chunks.back().map(|chunk| crate::reader::timestamp(chunk.last_time))

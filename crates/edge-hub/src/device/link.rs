@@ -22,6 +22,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::core::Core;
+use crate::counters::Dropped;
 use crate::forward::record;
 use crate::routing::{Routed, Sender, source_of, twin_changes};
 
@@ -186,7 +187,7 @@ impl Link {
 
     /// A message that no route wants is acknowledged and gone (T-ACK): that is worth a word.
     fn tell_no_route(&self, message: &Message) {
-        self.core.counters.dropped_no_route.inc();
+        self.core.counters.dropped(Dropped::NoRoute, self.id(), message);
         if !self.told_no_route.swap(true, Ordering::Relaxed) {
             let output = message.system(SystemProperty::OutputName);
             let source = source_of(self.id(), &self.core.edge, output);
@@ -197,11 +198,16 @@ impl Link {
 
 impl DeviceLink for Link {
     fn submit(&self, batch: &mut Vec<Message>) -> Result<Receipt, SubmitError> {
-        let refused = |error: SubmitError| {
-            self.core.counters.refused.inc();
+        let refused = |batch: &[Message], error: SubmitError| {
+            // A batch that only has to wait comes again.
+            if error != SubmitError::Busy {
+                for message in batch {
+                    self.core.counters.not_taken(self.id(), message);
+                }
+            }
             error
         };
-        self.core.forward.admit(&self.core).map_err(refused)?;
+        self.core.forward.admit(&self.core).map_err(|error| refused(batch, error))?;
         let enqueued = self.core.clock.wall();
         let mut records = Vec::with_capacity(batch.len());
         let mut unrouted = Vec::new();
@@ -217,20 +223,26 @@ impl DeviceLink for Link {
             false => match self.core.journal.append(records) {
                 Ok(receipt) => Receipt::Journal(receipt),
                 Err(journal::AppendError::Full) => return Err(SubmitError::Busy),
-                Err(error) => return Err(refused(error.into())),
+                Err(error) => return Err(refused(batch, error.into())),
             },
         };
         unrouted.into_iter().for_each(|message| self.tell_no_route(message));
-        self.core.counters.received.inc_by(batch.len() as u64);
+        for message in batch.iter() {
+            self.core.counters.taken(self.id(), message);
+        }
         batch.clear();
         Ok(receipt)
     }
 
     async fn twin(&self) -> Result<Value, Fault> {
+        let is_online = self.core.upstream.connected_since().is_some();
+        self.core.counters.twin_read(self.id(), is_online);
         self.core.twins.read(&self.core, self.id()).await
     }
 
     async fn report(&self, patch: Object, expected: Option<u64>) -> Result<Option<u64>, Fault> {
+        let is_online = self.core.upstream.connected_since().is_some();
+        self.core.counters.twin_reported(self.id(), is_online);
         let notice = twin_changes::notice(&self.core, self.id(), &patch);
         let version = self.core.twins.report(&self.core, self.id(), patch, expected).await?;
         if let Some(notice) = notice {
@@ -289,6 +301,7 @@ impl DeviceLink for Link {
             self.core.calls.hang_up(self.id());
             self.core.upstream.local_closed(self.id());
             self.core.report.disconnected(self.id(), self.core.clock.wall());
+            self.core.counters.client_disconnected(self.id());
         }
         tracing::debug!(id = %self.id(), graceful, "connection closed");
     }

@@ -43,6 +43,7 @@ async fn call(
 ) -> Result<MethodResponse, Fault> {
     let (reply, answer) = oneshot::channel();
     let limit = request.response_timeout;
+    core.counters.method("module", id);
     let begun = core.calls.begin(id, Reply::Local(reply), core.clock.now());
     if let Some(call) = begun {
         let _pending = Pending { calls: &core.calls, call };

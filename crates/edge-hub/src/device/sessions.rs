@@ -51,6 +51,16 @@ pub(crate) enum Crowded {
     Full(usize),
 }
 
+impl Crowded {
+    /// One word for the numbers.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::Fight => "taken_over_too_often",
+            Self::Full(_) => "max_connected_clients",
+        }
+    }
+}
+
 /// How often one identity was taken over lately: two processes with one identity reconnect at once,
 /// each time, for ever (`device-protocol.md` §17, 14).
 #[derive(Debug, Clone, Copy)]

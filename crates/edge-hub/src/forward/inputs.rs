@@ -23,6 +23,8 @@ use super::Lane;
 use super::lane::{self, Closed, READ_AGAIN, Read};
 use super::record::{self, Record};
 use crate::core::Core;
+use crate::counters::{Delivered, Dropped};
+use crate::routing::{Endpoint, Queue};
 
 struct Pump {
     core: Arc<Core>,
@@ -106,8 +108,10 @@ impl Pump {
         let Some(waiting) = self.lanes[index].waiting.front() else { return };
         let message = input_message(&waiting.record);
         let delivered = match self.topics.module_input(&self.input, &message).len() {
-            bytes if bytes > TOPIC_BYTES_MAX => self.bury(waiting).await,
-            _ => self.hand_over(waiting, message, sessions).await,
+            bytes if bytes > TOPIC_BYTES_MAX => {
+                self.bury(self.lanes[index].priority, waiting).await
+            }
+            _ => self.hand_over(self.lanes[index].priority, waiting, message, sessions).await,
         };
         if !delivered {
             return;
@@ -121,6 +125,7 @@ impl Pump {
     /// True when the module has it, or its time is over.
     async fn hand_over(
         &self,
+        priority: u32,
         waiting: &Read,
         message: Message,
         sessions: &mut watch::Receiver<u64>,
@@ -129,7 +134,8 @@ impl Pump {
         let mut pause = ABANDONED_MIN;
         loop {
             if self.is_over(waiting.expires) {
-                core.counters.dropped_expired.inc();
+                let Record { sender, message, .. } = &waiting.record;
+                core.counters.dropped(Dropped::Expired, sender, message);
                 tracing::debug!(receiver = %self.receiver, "message is past its time to live");
                 return true;
             }
@@ -137,10 +143,12 @@ impl Pump {
             let link = core.sessions.link(&self.receiver, |subscriptions| subscriptions.inputs);
             let delivery = link.and_then(|link| link.deliver_input(&self.input, message.clone()));
             if let Some(mut delivery) = delivery {
-                let settled = core.clock.timeout(ACKNOWLEDGE_LIMIT, &mut delivery.settled).await;
+                let begun = core.clock.now();
+                let limit = core.forward.acknowledge_limit;
+                let settled = core.clock.timeout(limit, &mut delivery.settled).await;
                 match settled {
                     Ok(Ok(Settlement::Complete | Settlement::Reject)) => {
-                        core.counters.sent.inc();
+                        self.count_delivered(priority, waiting, core.clock.now() - begun);
                         return true;
                     }
                     // It listens, but not to this input, or it wants the message later.
@@ -154,7 +162,10 @@ impl Pump {
                         continue;
                     }
                     // The connection is gone, or the module is slow: again.
-                    Ok(Err(_)) | Err(_) => continue,
+                    Ok(Err(_)) | Err(_) => {
+                        core.counters.retried(&waiting.record.sender, "SendMessageToModule");
+                        continue;
+                    }
                 }
             }
             let look = self.look_again(waiting.expires);
@@ -163,6 +174,19 @@ impl Pump {
                 () = core.clock.sleep(look) => {}
             }
         }
+    }
+
+    fn count_delivered(&self, priority: u32, waiting: &Read, sending: Duration) {
+        let since_taken = self.core.clock.wall().duration_since(waiting.taken);
+        self.core.counters.delivered(&Delivered {
+            sender: &waiting.record.sender,
+            message: &waiting.record.message,
+            to: &self.receiver.to_string(),
+            input: &self.input,
+            priority,
+            sending,
+            since_taken: Duration::try_from(since_taken).unwrap_or_default(),
+        });
     }
 
     fn is_over(&self, expires: Option<Timestamp>) -> bool {
@@ -177,11 +201,15 @@ impl Pump {
     }
 
     /// Its properties do not fit in a topic, so it can never be delivered.
-    async fn bury(&self, waiting: &Read) -> bool {
+    async fn bury(&self, priority: u32, waiting: &Read) -> bool {
         let record = &waiting.record;
-        tracing::error!(sender = %record.sender, receiver = %self.receiver, "message properties do not fit in a topic; it is kept with the dead letters");
+        let reason = "message properties do not fit in a topic";
+        tracing::error!(sender = %record.sender, receiver = %self.receiver, reason, "message is kept with the dead letters");
         let body = record::encode(&record.sender, record.time_to_live, &record.message);
-        match self.core.forward.bury(&self.core, body).await {
+        let Some(module) = self.receiver.module.clone() else { return false };
+        let endpoint = Endpoint::Input { module, input: self.input.clone() };
+        let queue = Queue { priority, endpoint };
+        match self.core.forward.bury(&self.core, &queue, reason, &body).await {
             Ok(()) => true,
             Err(error) => {
                 tracing::error!(error = %host::logs::chain(&error), "cannot store a dead letter");
@@ -231,8 +259,6 @@ async fn next(lanes: &mut [OpenLane]) -> (usize, Option<Result<Vec<Entry>, ReadE
     .await
 }
 
-/// As the original (er §5.12, MessageAckTimeoutSecs).
-const ACKNOWLEDGE_LIMIT: Duration = Duration::from_secs(30);
 /// MQTT's length of a topic.
 const TOPIC_BYTES_MAX: usize = 65_535;
 /// Messages read at once.

@@ -8,10 +8,12 @@ use super::record::{self, Record};
 use crate::counters::Counters;
 
 /// A message as it was read.
-pub(super) struct Read {
-    pub(super) sequence: u64,
-    pub(super) record: Record,
-    pub(super) expires: Option<Timestamp>,
+pub(crate) struct Read {
+    pub(crate) sequence: u64,
+    pub(crate) record: Record,
+    /// When it came.
+    pub(crate) taken: Timestamp,
+    pub(crate) expires: Option<Timestamp>,
 }
 
 /// The journal is closed.
@@ -43,7 +45,7 @@ pub(super) async fn messages(
     let decode = |Entry { sequence, enqueued, body }: Entry| match record::decode(&body) {
         Ok(record) => {
             let expires = record::expiry(enqueued, record.time_to_live);
-            Some(Read { sequence, record, expires })
+            Some(Read { sequence, record, taken: enqueued, expires })
         }
         Err(error) => {
             counters.lost.inc();

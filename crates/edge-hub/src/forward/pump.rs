@@ -21,10 +21,13 @@ use model::IdentityId;
 use model::message::{Message, SystemProperty};
 use tokio::sync::{mpsc, watch};
 
-use super::lane::{self, Closed, Read};
+use super::lane::{self, Closed};
 use super::queue::{self, Line, Step, Window};
+use super::record::Record;
 use super::{Lane, ParkError, record};
 use crate::core::Core;
+use crate::counters::{Delivered, Dropped};
+use crate::routing::{Endpoint, Queue};
 
 /// Whose messages a pump sends.
 pub(super) enum Kind {
@@ -140,8 +143,8 @@ impl Pump {
         let now = self.core.clock.now();
         let OpenLane { reader, window, .. } = &mut self.lanes[index];
         let messages = lane::messages(reader, read, &self.core.counters, &self.core.clock).await?;
-        for Read { sequence, record, expires } in messages {
-            window.push(sequence, record, expires, now);
+        for read in messages {
+            window.push(read, now);
         }
         window.skip_to(reader.position());
         Ok(())
@@ -256,7 +259,7 @@ impl Pump {
                 self.core.upstream.sent(&sender, line);
                 self.in_flight
                     .push(Box::pin(outcome(sent, stream, sequence, attempt, sender, line)));
-                self.lanes[index].window.sent(sequence);
+                self.lanes[index].window.sent(sequence, self.core.clock.now());
             }
             None | Some(Err(SendError::Closed)) => drop(stuck.insert(sender)),
             Some(Err(error)) => self.bury(index, sequence, &sender, &error).await,
@@ -267,7 +270,9 @@ impl Pump {
     async fn bury(&mut self, index: usize, sequence: u64, sender: &IdentityId, error: &SendError) {
         let reason = host::logs::chain(error);
         tracing::error!(%sender, reason, "message can never be sent; it is kept with the dead letters");
-        let buried = self.core.forward.bury(&self.core, self.body(index, sequence)).await;
+        let queue = Queue { priority: self.lanes[index].priority, endpoint: Endpoint::Upstream };
+        let body = self.body(index, sequence);
+        let buried = self.core.forward.bury(&self.core, &queue, &reason, &body).await;
         self.moved(index, &[sequence], buried);
     }
 
@@ -308,9 +313,10 @@ impl Pump {
     fn expire(&mut self, index: usize, sequence: u64) {
         let window = &mut self.lanes[index].window;
         if let Some(slot) = window.slot(sequence) {
-            tracing::debug!(sender = %slot.record.sender, sequence, "message is past its time to live");
+            let Record { sender, message, .. } = &slot.record;
+            tracing::debug!(%sender, sequence, "message is past its time to live");
+            self.core.counters.dropped(Dropped::Expired, sender, message);
         }
-        self.core.counters.dropped_expired.inc();
         window.finish(sequence);
     }
 
@@ -321,13 +327,14 @@ impl Pump {
         let Some(index) = self.lanes.iter().position(|lane| lane.stream == stream) else { return };
         match result {
             Ok(()) => {
-                self.core.counters.sent.inc();
+                self.count_delivered(index, sequence);
                 self.lanes[index].window.finish(sequence);
                 self.trim(index);
                 self.note_acknowledged(sender);
             }
             Err(SendError::Closed) => {
                 if self.lanes[index].window.failed(sequence, attempt) {
+                    self.core.counters.retried(&sender, "SendMessage");
                     self.recall(&sender);
                 }
             }
@@ -340,6 +347,24 @@ impl Pump {
                 self.trim(index);
             }
         }
+    }
+
+    fn count_delivered(&self, index: usize, sequence: u64) {
+        let Some(slot) = self.lanes[index].window.slot(sequence) else { return };
+        if slot.is_finished() {
+            return;
+        }
+        let clock = &self.core.clock;
+        let since_taken = clock.wall().duration_since(slot.taken);
+        self.core.counters.delivered(&Delivered {
+            sender: &slot.record.sender,
+            message: &slot.record.message,
+            to: "upstream",
+            input: "",
+            priority: self.lanes[index].priority,
+            sending: clock.now() - slot.handed_over,
+            since_taken: Duration::try_from(since_taken).unwrap_or_default(),
+        });
     }
 
     fn note_acknowledged(&mut self, sender: IdentityId) {

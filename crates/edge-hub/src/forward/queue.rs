@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use model::IdentityId;
 use model::message::Message;
 
+use super::lane::Read;
 use super::record::Record;
 
 /// The part of a queue that is in memory.
@@ -30,9 +31,13 @@ pub(crate) struct Window {
 pub(crate) struct Slot {
     pub(crate) sequence: u64,
     pub(crate) record: Record,
+    /// When it came to the edge hub.
+    pub(crate) taken: Timestamp,
     pub(crate) expires: Option<Timestamp>,
     /// When it was read.
     entered: Mono,
+    /// When it was handed over last.
+    pub(crate) handed_over: Mono,
     state: SlotState,
     /// Which sending of it is under way; results of earlier ones do not count as failures.
     attempt: u32,
@@ -70,6 +75,13 @@ pub(crate) enum Step {
     Recall { sender: IdentityId },
 }
 
+impl Slot {
+    /// Whether it needs nothing more.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.state == SlotState::Finished
+    }
+}
+
 impl Window {
     /// An empty window over a queue that begins at `next`.
     pub(crate) fn new(next: u64) -> Self {
@@ -86,17 +98,22 @@ impl Window {
     }
 
     /// Adds a message that was read; sequences only grow.
-    pub(crate) fn push(
-        &mut self,
-        sequence: u64,
-        record: Record,
-        expires: Option<Timestamp>,
-        entered: Mono,
-    ) {
+    pub(crate) fn push(&mut self, read: Read, entered: Mono) {
+        let Read { sequence, record, taken, expires } = read;
         let bytes = record.message.size_bytes();
         self.bytes += bytes;
         let state = SlotState::Waiting;
-        self.slots.push_back(Slot { sequence, record, expires, entered, state, attempt: 0, bytes });
+        self.slots.push_back(Slot {
+            sequence,
+            record,
+            taken,
+            expires,
+            entered,
+            handed_over: entered,
+            state,
+            attempt: 0,
+            bytes,
+        });
     }
 
     /// Passes over everything before this sequence that was not pushed: it is lost or unreadable.
@@ -158,8 +175,9 @@ impl Window {
     }
 
     /// A message was handed over for sending.
-    pub(crate) fn sent(&mut self, sequence: u64) {
+    pub(crate) fn sent(&mut self, sequence: u64, now: Mono) {
         if let Some(slot) = self.slot_mut(sequence) {
+            slot.handed_over = now;
             slot.state = SlotState::Sent;
         }
     }

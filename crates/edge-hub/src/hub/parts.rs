@@ -31,6 +31,8 @@ pub enum Served {
     Amqp,
     /// HTTPS, and WebSockets over it.
     Https,
+    /// Metrics over HTTP.
+    Metrics,
 }
 
 impl Served {
@@ -40,6 +42,7 @@ impl Served {
             Self::Mqtt => "mqttSettings__enabled",
             Self::Amqp => "amqpSettings__enabled",
             Self::Https => "httpSettings__enabled",
+            Self::Metrics => "Metrics__Listener__MetricsEnabled",
         }
     }
 }
@@ -50,6 +53,7 @@ impl fmt::Display for Served {
             Self::Mqtt => "MQTT",
             Self::Amqp => "AMQP",
             Self::Https => "HTTPS",
+            Self::Metrics => "metrics",
         })
     }
 }
@@ -59,6 +63,7 @@ pub(super) struct Listeners {
     pub(super) mqtt: Vec<TcpListener>,
     pub(super) amqp: Vec<TcpListener>,
     pub(super) https: Vec<TcpListener>,
+    pub(super) metrics: Vec<TcpListener>,
 }
 
 impl Listeners {
@@ -72,6 +77,15 @@ impl Listeners {
             mqtt: open(&mut listen.mqtt, settings.mqtt_enabled, Served::Mqtt)?,
             amqp: open(&mut listen.amqp, settings.amqp_enabled, Served::Amqp)?,
             https: open(&mut listen.https, settings.http_enabled, Served::Https)?,
+            metrics: {
+                let metrics = open(&mut listen.metrics, settings.metrics_enabled, Served::Metrics);
+                // Messages are worth more than numbers about them.
+                metrics.unwrap_or_else(|error| {
+                    let error = host::logs::chain(&error);
+                    tracing::warn!(%error, "metrics are not served; set Metrics__Listener__Port");
+                    Vec::new()
+                })
+            },
         };
         if !settings.mqtt_enabled && !settings.amqp_enabled && !settings.http_enabled {
             tracing::warn!("every protocol is switched off: nobody can connect to this edge hub");
@@ -81,8 +95,12 @@ impl Listeners {
 
     /// Where they listen.
     pub(super) fn addresses(&self) -> Result<Vec<(Served, SocketAddr)>, StartError> {
-        let of =
-            [(Served::Mqtt, &self.mqtt), (Served::Amqp, &self.amqp), (Served::Https, &self.https)];
+        let of = [
+            (Served::Mqtt, &self.mqtt),
+            (Served::Amqp, &self.amqp),
+            (Served::Https, &self.https),
+            (Served::Metrics, &self.metrics),
+        ];
         of.into_iter()
             .flat_map(|(served, sockets)| sockets.iter().map(move |socket| (served, socket)))
             .map(|(served, socket)| Ok((served, socket.local_addr().map_err(StartError::Socket)?)))
@@ -200,7 +218,11 @@ pub(super) fn scope(settings: &Settings, site: &Site, trust_bundle: &str) -> Sco
     );
     // Tokens name the hub; older modules name the gateway (T-AUDIENCE).
     let host_names = vec![module.hub_host_name.clone(), settings.gateway_host_name.clone()];
-    Scope::new(client, site.edge.clone(), host_names, authorities(trust_bundle))
+    let authorities = match settings.client_certificates {
+        true => authorities(trust_bundle),
+        false => Arc::default(),
+    };
+    Scope::new(client, site.edge.clone(), host_names, authorities, settings.scope_refresh)
 }
 
 /// Small, because an edge device has little of everything.

@@ -31,6 +31,8 @@ pub(crate) struct Routes {
     /// The twin is to be read, or a patch has come.
     due: Notify,
     patches: Mutex<Vec<Desired>>,
+    /// How often the twin is read though nothing tells of a change.
+    refresh_every: Duration,
 }
 
 /// A table with the streams of its queues.
@@ -74,7 +76,7 @@ impl ApplyError {
 }
 
 impl Routes {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(refresh_every: Duration) -> Self {
         let (ready, _) = watch::channel(false);
         Self {
             active: RwLock::default(),
@@ -82,6 +84,7 @@ impl Routes {
             desired: Mutex::default(),
             due: Notify::new(),
             patches: Mutex::default(),
+            refresh_every,
         }
     }
 
@@ -121,7 +124,7 @@ impl Routes {
         loop {
             tokio::select! {
                 () = self.due.notified() => {}
-                () = core.clock.sleep(REFRESH_EVERY) => {}
+                () = core.clock.sleep(self.refresh_every) => {}
             }
             if core.upstream.connected_since().is_none() {
                 continue;
@@ -268,7 +271,5 @@ fn method(core: &Arc<Core>, call: client::device::MethodCall) {
 
 /// The name under which the last good configuration is stored.
 const STORED: &str = "desired";
-/// As the original (er §5.12, ConfigRefreshFrequencySecs).
-const REFRESH_EVERY: Duration = Duration::from_secs(3600);
 const READ_AGAIN: Duration = Duration::from_secs(5);
 const PATCHES_MAX: usize = 16;

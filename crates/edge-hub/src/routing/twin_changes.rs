@@ -49,7 +49,7 @@ pub(crate) async fn store(core: &Core, origin: &Sender<'_>, notice: &Message) {
         return;
     }
     let refused = |reason: String| {
-        core.counters.refused.inc();
+        core.counters.not_taken(&sender, notice);
         tracing::warn!(id = %origin.identity, reason, "a change of reported properties is not routed");
     };
     if let Err(error) = core.forward.admit(core) {

@@ -58,6 +58,7 @@ async fn handle(core: &Arc<Core>, id: &IdentityId, event: ClientEvent) {
 
 fn method(core: &Core, id: &IdentityId, call: MethodCall) {
     let (name, payload, reply) = call.split();
+    core.counters.method("upstream", id);
     let Some(call) = core.calls.begin(id, Reply::Upstream(reply), core.clock.now()) else { return };
     let request = MethodRequest {
         name,

@@ -125,6 +125,7 @@ impl FakeHub {
             mqtt: port(&mqtt_socket),
             amqp: port(&amqp_socket),
             https: port(&https_socket),
+            metrics: 0,
         };
         let backend = Arc::new(Backend { hub: Arc::clone(self), hosts: vec![HUB.to_owned()] });
         let head = Arc::new(mqtt::Head::new(

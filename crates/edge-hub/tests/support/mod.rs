@@ -59,6 +59,7 @@ pub(crate) struct Ports {
     pub(crate) mqtt: u16,
     pub(crate) amqp: u16,
     pub(crate) https: u16,
+    pub(crate) metrics: u16,
 }
 
 impl Ports {
@@ -92,7 +93,7 @@ impl Machine {
     }
 
     fn environment(&self) -> BTreeMap<String, String> {
-        let Ports { mqtt, amqp, https } = self.hub.ports();
+        let Ports { mqtt, amqp, https, .. } = self.hub.ports();
         [
             ("IOTEDGE_DEVICEID", EDGE.to_owned()),
             ("IOTEDGE_MODULEID", "$edgeHub".to_owned()),
@@ -125,6 +126,7 @@ impl Machine {
         settings.listen.mqtt = free();
         settings.listen.amqp = free();
         settings.listen.https = free();
+        settings.listen.metrics = free();
         settings
     }
 
@@ -154,6 +156,7 @@ impl Machine {
                 mqtt: port(Served::Mqtt),
                 amqp: port(Served::Amqp),
                 https: port(Served::Https),
+                metrics: port(Served::Metrics),
             };
             started.send((ports, edge_hub.metrics().clone())).unwrap();
             tokio::select! {
@@ -226,6 +229,15 @@ impl Machine {
 }
 
 impl Running {
+    /// What a counter says, over all series whose labels hold this text.
+    pub(crate) fn counts(&self, name: &str, labels: &str) -> u64 {
+        let text = self.metrics.render();
+        let lines = text
+            .lines()
+            .filter(|line| line.starts_with(&format!("edgehub_{name}{{")) && line.contains(labels));
+        lines.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum()
+    }
+
     /// Ends it in the middle of everything: its tasks are dropped where they stand.
     pub(crate) async fn kill(mut self) {
         let kill = self.kill.take().unwrap();

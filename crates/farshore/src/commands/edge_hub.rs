@@ -27,6 +27,11 @@ pub(crate) async fn run(_: Arguments) -> Result<(), Failure> {
         settings.listen.mqtt = Sockets::At(vec![mqtt]);
         settings.listen.amqp = Sockets::At(vec![amqp]);
         settings.listen.https = Sockets::At(vec![https]);
+        if let Sockets::At(metrics) = &mut settings.listen.metrics {
+            // At the same address as the rest: others on this machine have metrics, too.
+            metrics.truncate(1);
+            metrics.iter_mut().for_each(|address| address.set_ip(mqtt.ip()));
+        }
         if !env.keys().any(|name| name.eq_ignore_ascii_case("StorageFolder")) {
             // A process has no file system of its own; it is started in its data directory.
             settings.storage_folder = host::env::current_dir()?;

@@ -7,6 +7,10 @@ use super::*;
 const NOON: &str = "2026-11-25T12:00:00Z";
 
 /// A window of messages named by their sender; `a!` is past its time at noon.
+fn read(sequence: u64, record: Record, expires: Option<Timestamp>) -> Read {
+    Read { sequence, record, taken: Timestamp::UNIX_EPOCH, expires }
+}
+
 fn window(senders: &str) -> Window {
     let mut window = Window::new(0);
     for (index, name) in senders.split_whitespace().enumerate() {
@@ -17,7 +21,7 @@ fn window(senders: &str) -> Window {
             message: Message::from_body(Bytes::from_static(b"12345")),
         };
         let expires = if expired { "2026-11-25T11:00:00Z" } else { "2026-11-25T13:00:00Z" };
-        window.push(index as u64, record, Some(expires.parse().unwrap()), Mono::ZERO);
+        window.push(read(index as u64, record, Some(expires.parse().unwrap())), Mono::ZERO);
     }
     window
 }
@@ -76,12 +80,12 @@ fn what_was_sent_is_taken_back_only_when_it_has_to() {
     ] {
         let mut window = window(senders);
         for sequence in 0..senders.split_whitespace().count() as u64 {
-            window.sent(sequence);
+            window.sent(sequence, Mono::ZERO);
         }
         check(&window, expected);
     }
     let mut sent = window("c c a");
-    sent.sent(0);
+    sent.sent(0, Mono::ZERO);
     check(&sent, "recall c, send 2");
     sent.recall(&"c".parse().unwrap());
     check(&sent, "park 0 refused, park 1 refused, send 2");
@@ -91,7 +95,7 @@ fn what_was_sent_is_taken_back_only_when_it_has_to() {
 fn a_lost_line_plans_all_of_its_sender_from_the_first() {
     let mut window = window("a a2 a");
     for sequence in 0..3 {
-        window.sent(sequence);
+        window.sent(sequence, Mono::ZERO);
     }
     // The later message's failure is heard first.
     assert!(window.failed(2, 0));
@@ -131,14 +135,14 @@ fn the_window_is_bounded_in_messages_and_bytes() {
     };
     for sequence in 0..SLOTS_MAX as u64 {
         assert!(window.has_room());
-        window.push(sequence, record(1), None, Mono::ZERO);
+        window.push(read(sequence, record(1), None), Mono::ZERO);
     }
     assert!(!window.has_room());
     window.finish(50);
     assert!(!window.has_room(), "a finished message before unfinished ones keeps its place");
     window.finish(0);
     assert!(window.has_room());
-    window.push(200, record(BYTES_MAX), None, Mono::ZERO);
+    window.push(read(200, record(BYTES_MAX), None), Mono::ZERO);
     assert!(!window.has_room());
     window.finish(200);
     assert_eq!(window.bytes, SLOTS_MAX - 2);
