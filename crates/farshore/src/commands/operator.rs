@@ -15,6 +15,7 @@ mod input;
 mod methods;
 mod modules;
 mod monitor;
+mod proof;
 mod statistics;
 mod twins;
 

@@ -1,18 +1,17 @@
 //! `farshore device`: identities of devices.
 
-use std::str::FromStr;
-
 use iot_proto::connection_string::{Credential, DeviceConnectionString, SharedKey};
 use iot_proto::etag::IfMatch;
+use iot_proto::payload::AuthenticationJson;
 use iot_proto::payload::device::{DeviceJson, DeviceWrite};
-use iot_proto::payload::{AuthenticationJson, AuthenticationWrite};
-use model::identity::{Authentication, Status};
+use model::identity::Status;
 use model::limits::LIST_PAGE_MAX;
 use model::{DeviceId, IdentityId, ModuleId};
 
 use super::confirm::Yes;
 use super::connection::{Connection, Hub};
 use super::failure::failed;
+use super::proof::Proof;
 use crate::commands::{FAILED, Failure, USAGE};
 use crate::output::{Output, Table, print};
 
@@ -80,33 +79,8 @@ struct Create {
     /// Whether it may connect
     #[arg(long, value_enum, default_value = "enabled")]
     status: StatusWord,
-    /// It proves itself by the certificate with this fingerprint, SHA-1 or SHA-256, instead of keys
-    #[arg(long, value_name = "HEX")]
-    thumbprint: Option<Thumbprint>,
-    /// Or by this one: so that one of the two can be replaced
-    #[arg(long, value_name = "HEX", requires = "thumbprint")]
-    second_thumbprint: Option<Thumbprint>,
-    /// It proves itself by a certificate for its id that a registered authority has signed
-    #[arg(long, conflicts_with = "thumbprint")]
-    certificate_authority: bool,
-}
-
-/// As `openssl x509 -noout -fingerprint -sha256` prints it, or without colons.
-#[derive(Debug, Clone)]
-struct Thumbprint(String);
-
-impl FromStr for Thumbprint {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let digits: String = text.chars().filter(|c| *c != ':').collect();
-        match digits.len() {
-            40 | 64 if digits.bytes().all(|b| b.is_ascii_hexdigit()) => Ok(Self(digits)),
-            _ => Err("write 40 (SHA-1) or 64 (SHA-256) hex digits, as \
-                      openssl x509 -in cert.pem -noout -fingerprint -sha256 does"
-                .to_owned()),
-        }
-    }
+    #[command(flatten)]
+    proof: Proof,
 }
 
 #[derive(Debug, clap::Args)]
@@ -171,17 +145,9 @@ async fn create(hub: &Hub, output: Output, create: Create) -> Result<(), Failure
     let mut write = DeviceWrite {
         status: Some(create.status.into()),
         edge: Some(create.edge),
+        authentication: create.proof.into(),
         ..DeviceWrite::default()
     };
-    if let Some(Thumbprint(primary)) = create.thumbprint {
-        let secondary = create.second_thumbprint.map(|Thumbprint(second)| second);
-        let way = Authentication::SelfSigned { primary: Some(primary), secondary };
-        write.authentication = AuthenticationWrite::Other(way);
-    }
-    if create.certificate_authority {
-        let way = Authentication::CertificateAuthority;
-        write.authentication = AuthenticationWrite::Other(way);
-    }
     if let Some(parent) = &create.parent {
         set_parent(&mut write, parent_scope(hub, parent).await?, create.edge);
     }

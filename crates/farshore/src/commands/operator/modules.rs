@@ -1,7 +1,6 @@
 //! `farshore module`: identities of a device's modules.
 
 use iot_proto::etag::IfMatch;
-use iot_proto::payload::AuthenticationWrite;
 use iot_proto::payload::module::{ModuleJson, ModuleWrite};
 use model::{DeviceId, ModuleId};
 
@@ -9,6 +8,7 @@ use super::confirm::Yes;
 use super::connection::{Connection, Hub};
 use super::devices::{authentication_rows, mask, shown_time};
 use super::failure::failed;
+use super::proof::Proof;
 use crate::commands::Failure;
 use crate::output::{Output, Table};
 
@@ -25,12 +25,14 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
-    /// Create a module; the hub makes its keys
+    /// Create a module; the hub makes its keys, unless a certificate is named
     Create {
         /// Device id
         device: DeviceId,
         /// Module id
         module: ModuleId,
+        #[command(flatten)]
+        proof: Proof,
     },
     /// Show a module
     Show {
@@ -62,8 +64,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let hub = arguments.connection.hub()?;
     let output = arguments.output;
     match arguments.verb {
-        Verb::Create { device, module } => {
-            let write = ModuleWrite { managed_by: None, authentication: AuthenticationWrite::Keep };
+        Verb::Create { device, module, proof } => {
+            let write = ModuleWrite { managed_by: None, authentication: proof.into() };
             let made = hub.client.put_module(&device, &module, &write, &IfMatch::Absent).await;
             let made = made.map_err(failed)?;
             eprintln!("module {device}/{module} is created");
