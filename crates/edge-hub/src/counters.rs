@@ -49,6 +49,9 @@ pub(crate) struct Counters {
     pub(crate) queues: Family<Labels, Gauge>,
     pub(crate) dead_letters: Gauge,
     pub(crate) store_bytes: Gauge,
+    pub(crate) store_bytes_max: Gauge,
+    /// Of the route upstream that gives up first; -1: none ever does.
+    pub(crate) time_to_live: Gauge,
 }
 
 /// A counter for each set of labels.
@@ -149,6 +152,11 @@ impl Counters {
             queues: metrics.register("queue_length", "Messages that wait", Family::default()),
             dead_letters: gauge("dead_letters", "Messages in the dead letters"),
             store_bytes: gauge("store_bytes", "What the store takes on the disk"),
+            store_bytes_max: gauge("store_bytes_max", "What the store may take on the disk"),
+            time_to_live: gauge(
+                "time_to_live_seconds",
+                "Shortest time that messages for the hub wait; -1 for ever",
+            ),
         }
     }
 

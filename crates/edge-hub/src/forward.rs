@@ -73,6 +73,11 @@ impl Forward {
         }
     }
 
+    /// What the store may take on the disk: the operator's bound, or the manifest's if it is less.
+    pub(crate) fn store_bytes_max(&self, core: &Core) -> u64 {
+        self.room.bytes_max(core)
+    }
+
     /// Makes room when it is called for; runs for ever.
     pub(crate) async fn keep_room(&self, core: &Arc<Core>) {
         self.room.keep(core).await;

@@ -76,6 +76,11 @@ async fn look(core: &Core) {
     let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     counters.clients.set(number(core.sessions.count() as u64));
     counters.store_bytes.set(number(core.journal.info().bytes));
+    counters.store_bytes_max.set(number(core.forward.store_bytes_max(core)));
+    let never = -1;
+    let seconds = |time: std::time::Duration| number(time.as_secs());
+    let time_to_live = core.routes.active().table.time_to_live_upstream();
+    counters.time_to_live.set(time_to_live.map_or(never, seconds));
     counters.dead_letters.set(number(core.forward.dead_letters.count(core).await));
     for (queue, messages) in forward::lengths(core) {
         let priority = match queue.priority {

@@ -105,6 +105,13 @@ impl Table {
         self.routes.iter().any(|route| route.route.matches(source))
     }
 
+    /// How long messages for the hub wait on the route that gives up first; none: for ever.
+    pub(crate) fn time_to_live_upstream(&self) -> Option<Duration> {
+        let upstream = |route: &&RouteConfig| endpoint(&route.route) == Endpoint::Upstream;
+        let routes = self.routes.iter().filter(upstream);
+        routes.filter_map(|route| route.time_to_live.or(self.time_to_live)).min()
+    }
+
     /// Every queue that a message may get into.
     pub(crate) fn queues(&self) -> BTreeSet<Queue> {
         let queue = |route: &RouteConfig| Queue {

@@ -69,6 +69,12 @@ impl Room {
         self.policy
     }
 
+    /// The lesser of both bounds.
+    pub(super) fn bytes_max(&self, core: &Core) -> u64 {
+        let manifest = core.routes.active().bytes_max;
+        manifest.map_or(self.bytes_max, |bytes| bytes.min(self.bytes_max))
+    }
+
     /// Whether there is room for more. Calls for it when there soon is none.
     pub(super) fn look(&self, core: &Core) -> Option<Full> {
         let full = self.full(core);
