@@ -52,6 +52,8 @@ pub struct Facts {
     pub uid: u32,
     /// The owning group.
     pub gid: u32,
+    /// When its content changed last, in seconds since 1970.
+    pub modified_seconds: i64,
 }
 
 /// Creates `path` and what is missing above it, and makes `path` itself
@@ -194,6 +196,7 @@ pub fn facts(path: &Path) -> Result<Facts, FsError> {
         mode: metadata.mode() & 0o7777,
         uid: metadata.uid(),
         gid: metadata.gid(),
+        modified_seconds: metadata.mtime(),
     })
 }
 
