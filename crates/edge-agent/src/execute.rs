@@ -106,7 +106,7 @@ impl Executor {
             aim: Aim::of(job.target.as_deref()),
             generation: identity.map(|identity| identity.generation),
             effects: Vec::new(),
-            pulled: false,
+            pulled: job.is_pulled,
             job,
         };
         self.jobs.spawn(run.run());

@@ -30,6 +30,7 @@ mod settings;
 mod target;
 #[cfg(test)]
 mod tests;
+mod variables;
 
 use std::sync::Arc;
 
@@ -118,5 +119,6 @@ fn test_surroundings() -> Surroundings {
         inherited_env: Default::default(),
         module_env: Default::default(),
         edge_hub_env: Default::default(),
+        agent_env: Default::default(),
     }
 }

@@ -19,6 +19,7 @@ use crate::observe::{Identities, Observation, ObservedModule, Status};
 use crate::record::{Aim, Record, Records};
 use crate::settings::Timing;
 use crate::target::{Deployment, Target};
+use crate::variables::UpdateMode;
 
 /// Everything that a plan depends on.
 pub(crate) struct Snapshot<'a> {
@@ -60,6 +61,8 @@ pub(crate) struct Job {
     pub(crate) target: Option<Arc<Target>>,
     /// The steps.
     pub(crate) steps: Vec<Step>,
+    /// Whether its image was pulled before.
+    pub(crate) is_pulled: bool,
 }
 
 /// Why a job is done.
@@ -67,6 +70,8 @@ pub(crate) struct Job {
 pub(crate) enum Purpose {
     /// To make the device what the deployment says; the number is its group.
     Deploy(i64),
+    /// To have its image before any module is touched (`ModuleUpdateMode`).
+    Prepare,
     /// To bring a module back that ended by itself.
     Restart,
     /// Because somebody asked.
@@ -118,6 +123,7 @@ pub(crate) fn plan(snapshot: &Snapshot<'_>) -> Plan {
     let Some(deployment) = snapshot.deployment else { return Plan::default() };
     let mut plan = Plan::default();
     let mut jobs = Vec::new();
+    let mut pulls = Pulls::new(deployment.variables.update_mode);
     for module in modules_of(deployment, snapshot) {
         let target = deployment.modules.get(&module);
         let need = match snapshot.busy.contains_key(&module) || snapshot.unseen.contains(&module) {
@@ -128,20 +134,70 @@ pub(crate) fn plan(snapshot: &Snapshot<'_>) -> Plan {
             Need::Nothing => Standing::Settled,
             Need::Underway => Standing::Working,
             Need::Wait(standing, until) => {
+                let record = snapshot.records.get(&module);
+                pulls.is_waiting |=
+                    standing == Standing::Failed && record.is_some_and(Record::misses_image);
                 plan.wake_at = Some(plan.wake_at.map_or(until, |at| at.min(until)));
                 standing
             }
             Need::NoIdentity => Standing::NoIdentity,
             Need::Do(purpose, steps) => {
                 let target = target.cloned();
-                jobs.push(Job { module: module.clone(), purpose, target, steps });
+                let job = Job { module: module.clone(), purpose, target, steps, is_pulled: false };
+                jobs.push(pulls.pull_first(job, snapshot.records));
                 Standing::Working
             }
         };
         plan.standings.insert(module, standing);
     }
+    pulls.is_waiting |= snapshot.busy.values().any(|purpose| *purpose == Purpose::Prepare);
+    let jobs = pulls.hold(jobs, &mut plan);
     release(jobs, snapshot.busy, &mut plan);
     plan
+}
+
+/// What `ModuleUpdateMode` makes of a plan: with `WaitForAllPulls`, images come first, and nothing is
+/// replaced or removed while one is missing.
+struct Pulls {
+    mode: UpdateMode,
+    is_waiting: bool,
+}
+
+impl Pulls {
+    fn new(mode: UpdateMode) -> Self {
+        Self { mode, is_waiting: false }
+    }
+
+    /// The job, or the one that has to come before it.
+    fn pull_first(&mut self, mut job: Job, records: &Records) -> Job {
+        let Some(at) = job.steps.iter().position(|step| *step == Step::Pull) else { return job };
+        if self.mode == UpdateMode::NonBlocking {
+            return job;
+        }
+        let digest = job.target.as_ref().map(|target| &target.digest);
+        let prepared = records.get(&job.module).and_then(|record| record.prepared.as_ref());
+        if digest.is_some() && prepared == digest {
+            job.steps.remove(at);
+            job.is_pulled = true;
+        } else {
+            job.steps.truncate(at + 1);
+            job.purpose = Purpose::Prepare;
+            self.is_waiting = true;
+        }
+        job
+    }
+
+    /// Takes out what has to wait for images. What only has to be started is supervision.
+    fn hold(&self, jobs: Vec<Job>, plan: &mut Plan) -> Vec<Job> {
+        if self.mode == UpdateMode::NonBlocking || !self.is_waiting {
+            return jobs;
+        }
+        let (held, free): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(|job| {
+            matches!(job.purpose, Purpose::Deploy(_)) && job.steps != [Step::Start]
+        });
+        plan.standings.extend(held.into_iter().map(|job| (job.module, Standing::Queued)));
+        free
+    }
 }
 
 /// Lets the jobs of the first unfinished group begin, and those that belong to none.
@@ -309,7 +365,7 @@ impl Purpose {
     fn group(self) -> Option<i64> {
         match self {
             Self::Deploy(group) => Some(group),
-            Self::Restart | Self::Command => None,
+            Self::Prepare | Self::Restart | Self::Command => None,
         }
     }
 }

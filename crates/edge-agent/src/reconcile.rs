@@ -31,7 +31,7 @@ use crate::plan::{Job, Plan, Purpose, Snapshot, Standing, Step, plan};
 use crate::record::{Aim, Records, see};
 use crate::report::{Facts, LastDesired, reported};
 use crate::rollout::{Evidence, Rollout, Stages};
-use crate::settings::AgentSettings;
+use crate::settings::{AgentSettings, Timing};
 
 /// Where the loop's words go.
 pub(crate) struct Outlets {
@@ -180,6 +180,14 @@ impl Reconciler {
         self.deployment_changed();
     }
 
+    /// The periods, with what the deployment's variables change.
+    fn timing(&self) -> Timing {
+        match self.rollout.deployment() {
+            Some(deployment) => deployment.variables.timing(&self.settings.timing),
+            None => self.settings.timing,
+        }
+    }
+
     fn deployment_changed(&mut self) {
         let modules = self.rollout.deployment().into_iter().flat_map(|all| &all.modules);
         let wanted = modules.map(|(module, target)| (module.clone(), Aim::of(Some(target))));
@@ -197,7 +205,7 @@ impl Reconciler {
             pulling: &self.executor.pulling(),
             is_connected: self.is_connected,
             now: self.clock.now(),
-            timing: &self.settings.timing,
+            timing: &self.timing(),
         });
         if !is_other {
             return plan;
@@ -208,13 +216,13 @@ impl Reconciler {
 
     /// Takes in a look at the daemon.
     fn observe(&mut self, look: Look) {
-        let now = self.clock.now();
+        let (now, timing) = (self.clock.now(), self.timing());
         let modules = match look.modules {
             Ok(modules) => modules,
             Err(error) => {
                 tracing::error!(error = chain(&error), "cannot see the modules");
                 // However much there is to see, a daemon that is away is not asked all the time.
-                self.look_not_before = now + self.settings.timing.observe_every;
+                self.look_not_before = now + self.timing().observe_every;
                 return;
             }
         };
@@ -226,7 +234,7 @@ impl Reconciler {
         }
         self.unseen.retain(|_, shown_by| *shown_by > look.number);
         let skip = self.busy.keys().chain(self.unseen.keys()).cloned().collect();
-        see(&mut self.records, observation, &skip, now, &self.settings.timing);
+        see(&mut self.records, observation, &skip, now, &timing);
     }
 
     fn plan(&self) -> Plan {
@@ -239,7 +247,7 @@ impl Reconciler {
             busy: &self.busy,
             unseen: &self.unseen.keys().cloned().collect::<BTreeSet<_>>(),
             now: self.clock.now(),
-            timing: self.settings.timing,
+            timing: self.timing(),
         })
     }
 
@@ -324,13 +332,13 @@ impl Reconciler {
             None => true,
         };
         self.looks_begun = next;
-        self.look_at = now + self.settings.timing.observe_every;
+        self.look_at = now + self.timing().observe_every;
         self.looks.spawn(look(self.management.clone(), next, with_identities));
     }
 
     /// Takes note of what a job reached.
     fn done(&mut self, done: Done) {
-        let (now, wall) = (self.clock.now(), self.clock.wall());
+        let (now, wall, timing) = (self.clock.now(), self.clock.wall(), self.timing());
         let Done { module, purpose, aim, target, effects, outcome } = done;
         self.busy.remove(&module);
         self.unseen.insert(module.clone(), self.looks_begun + 1);
@@ -380,13 +388,18 @@ impl Reconciler {
             Err(Stopped::Failed(_, message)) => Err(message.clone()),
         };
         match outcome {
-            Ok(()) => record.failure = None,
+            Ok(()) => {
+                record.failure = None;
+                if purpose == Purpose::Prepare {
+                    record.prepared = target.map(|target| target.digest.clone());
+                }
+            }
             Err(Stopped::Superseded) => {}
             // A command's failure is told to whoever asked; what is planned goes on.
             Err(Stopped::Failed(..)) if purpose == Purpose::Command => {}
             Err(Stopped::Failed(step, message)) => {
                 let failure = (message, step.needs_the_net());
-                record.failed(aim, failure, now, &self.settings.timing);
+                record.failed(aim, failure, now, &timing);
             }
         }
         if let Some(caller) = self.callers.remove(&module) {
@@ -422,7 +435,13 @@ impl Reconciler {
                 };
                 self.callers.insert(module.clone(), reply);
                 let (purpose, steps) = (Purpose::Command, vec![step]);
-                self.execute(vec![Job { module, purpose, target: Some(target), steps }]);
+                self.execute(vec![Job {
+                    module,
+                    purpose,
+                    target: Some(target),
+                    steps,
+                    is_pulled: false,
+                }]);
             }
             _ => {
                 let message = format!("module {module} does not exist on this device");

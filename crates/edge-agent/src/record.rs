@@ -26,6 +26,8 @@ pub(crate) struct Record {
     pub(crate) running_since: Option<Mono>,
     /// When it was seen to have ended by itself.
     pub(crate) ended_at: Option<Mono>,
+    /// Digest of the target whose image was pulled for it, until it is created.
+    pub(crate) prepared: Option<Digest>,
     /// What went wrong last, until something goes right.
     pub(crate) failure: Option<Failure>,
 }
@@ -143,6 +145,14 @@ impl Record {
         (self.kept.image, self.kept.image_hash) = (None, None);
         (self.kept.started, self.kept.ended) = (false, false);
         (self.running_since, self.ended_at) = (None, None);
+        self.prepared = None;
+    }
+
+    /// Whether its last job could not get its image or its identity.
+    pub(crate) fn misses_image(&self) -> bool {
+        self.failure
+            .as_ref()
+            .is_some_and(|failure| failure.needs_the_net && failure.aim != Aim::Absent)
     }
 
     /// It was started by us.

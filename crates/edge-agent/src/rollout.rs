@@ -137,6 +137,9 @@ impl Rollout {
                     return;
                 }
                 tracing::info!(version = desired.version, "new deployment");
+                for note in &deployment.variables.notes {
+                    tracing::warn!("edge agent's variable {note}");
+                }
                 let deployment = deployment.clone();
                 self.enforce(Stage { desired: desired.clone(), deployment }, now);
             }

@@ -56,6 +56,8 @@ pub struct Surroundings {
     /// Variables that the edge hub gets whatever its manifest says, such as
     /// `FARSHORE_UPSTREAM_ADDRESS`.
     pub edge_hub_env: BTreeMap<String, String>,
+    /// The agent's own variables from the device's settings (`[agent.env]`).
+    pub agent_env: BTreeMap<String, String>,
 }
 
 /// The agent in its own report.

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::environment::environment;
 use crate::settings::Surroundings;
+use crate::variables::Variables;
 
 /// A deployment that was understood.
 #[derive(Debug, Clone)]
@@ -21,6 +22,8 @@ pub(crate) struct Deployment {
     pub(crate) version: u64,
     /// The configuration.
     pub(crate) config: Arc<AgentConfig>,
+    /// What the agent's variables say.
+    pub(crate) variables: Variables,
     /// The modules, the edge hub among them.
     pub(crate) modules: BTreeMap<ModuleId, Arc<Target>>,
 }
@@ -43,17 +46,23 @@ pub(crate) struct Target {
 impl Deployment {
     /// What the configuration means on this device.
     pub(crate) fn new(version: u64, config: AgentConfig, surroundings: &Surroundings) -> Self {
+        let env = config.edge_agent.as_ref().map(|agent| &agent.env);
+        let variables = Variables::read(&surroundings.agent_env, env);
         let modules = config
             .all_modules()
             .map(|(module, module_config)| {
                 let env = environment(surroundings, &module, &module_config.env);
-                let auth = config.runtime.credentials_for(&module_config.image).cloned();
+                let auth = config.runtime.credentials_for(&module_config.image).or_else(|| {
+                    let registry = module_config.image.registry()?;
+                    variables.credentials_for(registry)
+                });
+                let auth = auth.cloned();
                 let digest = Digest::of(module_config, &env);
                 let config = module_config.clone();
                 (module.clone(), Arc::new(Target { module, config, env, auth, digest }))
             })
             .collect();
-        Self { version, config: Arc::new(config), modules }
+        Self { version, config: Arc::new(config), variables, modules }
     }
 }
 

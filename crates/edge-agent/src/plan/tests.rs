@@ -304,6 +304,57 @@ fn supervision_waits_for_no_group() {
 }
 
 #[test]
+fn with_wait_for_all_pulls_images_come_before_everything() {
+    let waiting = |modules: &[(&str, Value)]| {
+        let mut device = Device::wanting(modules);
+        let env = [("ModuleUpdateMode".to_owned(), "WaitForAllPulls".to_owned())].into();
+        device.deployment.as_mut().unwrap().variables =
+            crate::variables::Variables::read(&env, None);
+        device
+    };
+    let both = [("ab", json!({})), ("cd", json!({"startupOrder": 1}))];
+    // Whatever their order, and before anything is removed.
+    waiting(&both).with("ab", Status::Running).outdated("ab").with("old", Status::Running).check(
+        "ab: pull image
+         cd: update identity, pull image
+         old is Queued",
+    );
+    // One is there, the other under way, or waits for its next attempt.
+    waiting(&both).prepared("ab").busy("cd", Purpose::Prepare).check("ab is Queued");
+    waiting(&both).prepared("ab").failing("cd", 1005).check(
+        "ab is Queued
+         cd is Failed
+         wake at 1005",
+    );
+    // All are there: as ever, without the pulls.
+    waiting(&both).prepared("ab").prepared("cd").check(
+        "cd: update identity, create, start
+         ab is Queued",
+    );
+    // A deployment that changed meanwhile needs its own image.
+    waiting(&[("ab", json!({"settings": {"image": "x:2"}}))])
+        .record("ab", |record| {
+            let other = Device::wanting(&[("ab", json!({}))]).deployment.unwrap();
+            record.prepared = Some(other.modules[&id("ab")].digest.clone());
+        })
+        .check("ab: update identity, pull image");
+    // Supervision goes on, and what needs no image is not waited for.
+    waiting(&[("ab", json!({})), ("cd", json!({})), ("ef", json!({})), ("gh", json!({}))])
+        .with("cd", Status::Failed)
+        .ended("cd", 900, 0)
+        .with("ef", Status::Stopped)
+        .with("gh", Status::Running)
+        .check(
+            "ab: update identity, pull image
+             cd: restart
+             ef: start
+             gh is Settled",
+        );
+    waiting(&[("ab", json!({"imagePullPolicy": "never"}))])
+        .check("ab: update identity, create, start");
+}
+
+#[test]
 fn what_was_touched_after_the_look_is_looked_at_again() {
     let mut device = Device::wanting(&[("ab", json!({}))]);
     device.unseen.insert(id("ab"));
@@ -408,6 +459,16 @@ impl Device {
     fn gone(mut self, name: &str) -> Self {
         self.observation.modules.remove(&id(name));
         self
+    }
+
+    /// It was created from something else.
+    fn outdated(self, name: &str) -> Self {
+        self.record(name, |record| record.kept.digest = None)
+    }
+
+    fn prepared(self, name: &str) -> Self {
+        let digest = self.deployment.as_ref().unwrap().modules[&id(name)].digest.clone();
+        self.record(name, |record| record.prepared = Some(digest))
     }
 
     fn failing(self, name: &str, retry_at: u64) -> Self {

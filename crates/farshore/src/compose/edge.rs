@@ -250,6 +250,7 @@ fn surroundings(
         inherited_env: inherited_env.collect(),
         module_env,
         edge_hub_env,
+        agent_env: settings.config.agent.env.clone(),
     }
 }
 
