@@ -5,11 +5,16 @@
 //! (`iotedge list`) or as `farshore iotedge list`.
 
 mod check;
+mod config;
+mod dead_letter;
 mod failure;
 mod list;
 mod logs;
 mod place;
+mod runtime;
+mod support_bundle;
 mod system;
+mod systemd;
 
 #[cfg(test)]
 mod tests;
@@ -37,18 +42,17 @@ pub(crate) struct Arguments {
     /// Data directory of `farshore up`
     #[arg(long, env = "FARSHORE_DATA", value_name = "DIR", global = true)]
     data: Option<PathBuf>,
-    /// How to print what was found
-    #[arg(
-        short = 'o',
-        long,
-        value_enum,
-        default_value = "text",
-        global = true,
-        value_name = "FORMAT"
-    )]
-    output: Form,
     #[command(subcommand)]
     command: Command,
+}
+
+/// The option that chooses a [`Form`]; not global, because `-o` names a file for some commands, as
+/// in the original.
+#[derive(Debug, Clone, Copy, clap::Args)]
+struct Output {
+    /// How to print what was found
+    #[arg(short = 'o', long = "output", value_enum, default_value = "text", value_name = "FORMAT")]
+    form: Form,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -62,37 +66,62 @@ pub(crate) enum Form {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// List modules
-    List,
+    List {
+        #[command(flatten)]
+        output: Output,
+    },
     /// Show the log of a module
     Logs(logs::Arguments),
     /// Restart a module
     Restart {
         /// Module name, such as edgeHub
         module: String,
+        #[command(flatten)]
+        output: Output,
     },
-    /// Look at the system services
+    /// Look after the system services
     #[command(subcommand)]
     System(system::Command),
+    /// Write the device's configuration, and bring it into effect
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Gather what helps others to find out what is wrong, without secrets
+    SupportBundle(support_bundle::Arguments),
     /// Check this machine for common problems of configuration and connectivity
-    Check(check::Arguments),
+    Check {
+        #[command(flatten)]
+        arguments: check::Arguments,
+        #[command(flatten)]
+        output: Output,
+    },
     /// List the checks
-    CheckList,
+    CheckList {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Look into messages that the edge hub can never deliver
+    DeadLetter(dead_letter::Arguments),
     /// Print the version
-    Version,
+    Version {
+        #[command(flatten)]
+        output: Output,
+    },
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let output = arguments.output;
     let place = || Place::find(arguments.host.as_deref(), arguments.data.as_deref());
     let management = || Ok::<_, Failure>(ManagementClient::new(&place()?.management_socket));
     match arguments.command {
-        Command::List => list::run(&management()?, output).await,
-        Command::Logs(logs) => logs::run(&management()?, &logs, output).await,
-        Command::Restart { module } => restart(&management()?, &module, output).await,
-        Command::System(system::Command::Status) => system::status(&management()?, output).await,
-        Command::Check(check) => check::run(place()?, &check, output).await,
-        Command::CheckList => check::list(output),
-        Command::Version => version(output),
+        Command::List { output } => list::run(&management()?, output.form).await,
+        Command::Logs(logs) => logs::run(&management()?, &logs).await,
+        Command::Restart { module, output } => restart(&management()?, &module, output.form).await,
+        Command::System(system) => system::run(&place()?, system).await,
+        Command::Config(config) => config::run(&place()?, config).await,
+        Command::SupportBundle(bundle) => support_bundle::run(place, &bundle).await,
+        Command::Check { arguments, output } => check::run(place()?, &arguments, output.form).await,
+        Command::CheckList { output } => check::list(output.form),
+        Command::DeadLetter(letters) => dead_letter::run(&letters).await,
+        Command::Version { output } => version(output.form),
     }
 }
 

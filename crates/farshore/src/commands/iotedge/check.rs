@@ -201,6 +201,24 @@ pub(super) async fn run(place: Place, arguments: &Arguments, output: Form) -> Re
     }
 }
 
+/// The report as JSON, for support bundles: by every check, whatever fails.
+pub(super) async fn document(
+    place: Place,
+    config: Option<PathBuf>,
+    iothub_hostname: Option<String>,
+) -> Result<Value, Failure> {
+    /// The arguments as they are when none is given.
+    #[derive(clap::Parser)]
+    struct Defaults {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+    let mut defaults = <Defaults as clap::Parser>::try_parse_from(["check"])?.arguments;
+    (defaults.config, defaults.iothub_hostname) = (config, iothub_hostname);
+    let facts = facts::gather(place, &defaults).await;
+    Ok(judge(&facts, &[]).to_json(&facts.additional_info()))
+}
+
 /// Judges by every check that is not left out.
 fn judge(facts: &Facts, left_out: &[String]) -> Report {
     let mut report = Report::default();

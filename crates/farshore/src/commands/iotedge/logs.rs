@@ -7,8 +7,8 @@ use client::edge::{LogChunk, ManagementClient, Source};
 use iot_proto::management::{LogsQuery, Tail};
 use serde_json::json;
 
-use super::Form;
 use super::failure::failed;
+use super::{Form, Output};
 use crate::commands::Failure;
 use crate::output::{print_bytes, print_line};
 
@@ -32,6 +32,8 @@ pub(super) struct Arguments {
     /// Put each line's time before it
     #[arg(long)]
     timestamps: bool,
+    #[command(flatten)]
+    pub(super) output: Output,
 }
 
 impl Arguments {
@@ -46,7 +48,7 @@ impl Arguments {
     }
 }
 
-fn tail(text: &str) -> Result<Tail, String> {
+pub(super) fn tail(text: &str) -> Result<Tail, String> {
     match text {
         "all" => Ok(Tail::All),
         number => number.parse().map(Tail::Lines).map_err(|_| "write a number, or all".to_owned()),
@@ -56,12 +58,11 @@ fn tail(text: &str) -> Result<Tail, String> {
 pub(super) async fn run(
     management: &ManagementClient,
     arguments: &Arguments,
-    output: Form,
 ) -> Result<(), Failure> {
     let mut log = management.logs(&arguments.module, &arguments.query()).await.map_err(failed)?;
     let mut lines = Lines::default();
     while let Some(chunk) = log.next().await.map_err(failed)? {
-        match output {
+        match arguments.output.form {
             Form::Text => write(&chunk)?,
             Form::Json => lines.push(&chunk).into_iter().try_for_each(print_log_line)?,
         }

@@ -14,6 +14,10 @@ pub(super) struct Place {
     pub(super) config: PathBuf,
     /// The daemon's directory.
     pub(super) homedir: PathBuf,
+    /// Whether it is the installed one, which the service manager may run.
+    pub(super) is_installed: bool,
+    /// Whether its socket was named by the user; then its files are not known.
+    pub(super) is_named: bool,
     /// How `farshore up` reaches its hub, when it is its device.
     pub(super) up: Option<LoginFile>,
 }
@@ -34,6 +38,7 @@ impl Place {
             }
         };
         if let Some(uri) = host {
+            (place.is_installed, place.is_named) = (false, true);
             let path = client::edge::socket_path(uri);
             place.management_socket =
                 path.map_err(|error| Failure::new(USAGE, error.to_string()))?;
@@ -46,6 +51,8 @@ impl Place {
             management_socket: INSTALLED_SOCKET.into(),
             config: INSTALLED_CONFIG.into(),
             homedir: INSTALLED_HOMEDIR.into(),
+            is_installed: true,
+            is_named: false,
             up: None,
         }
     }
@@ -56,6 +63,8 @@ impl Place {
             management_socket: paths.management_socket(),
             config: paths.config(),
             homedir: paths.edge(),
+            is_installed: false,
+            is_named: false,
             up: read_login(&paths.login())?,
         })
     }

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use super::*;
-use crate::commands::{DENIED, FAILED, NOT_FOUND, UNREACHABLE, USAGE};
+use crate::commands::{CONFLICT, DENIED, FAILED, NOT_FOUND, UNREACHABLE, USAGE};
 
 const MODULES: &str = r#"{"modules":[
     {"id":"id","name":"edgeHub","type":"docker",
@@ -128,6 +128,18 @@ fn the_command_line_is_taken_with_and_without_the_program_before_it() {
         "iotedge logs edgeHub -f --tail 10 --since 1h --until 2026-11-25T00:00:00Z --timestamps",
         "iotedge restart edgeHub",
         "iotedge system status -o json",
+        "iotedge system logs -- -f --since today",
+        "iotedge system logs",
+        "iotedge system restart",
+        "iotedge system stop",
+        "iotedge system set-log-level debug",
+        "iotedge system reprovision",
+        "iotedge config mp --connection-string HostName=h;DeviceId=d;SharedAccessKey=a2V5 --force -o /tmp/c",
+        "iotedge config apply",
+        "iotedge config apply -c /tmp/config.toml",
+        "iotedge config import -c /etc/iotedge/config.yaml --force",
+        "iotedge support-bundle --since 6h --until 1h --tail 100 -o /tmp/b.zip -e --quiet",
+        "iotedge support-bundle --output - --include-edge-runtime-only --iothub-hostname h",
         "iotedge check --verbose --dont-run hostname container-engine-dns --warnings-as-errors",
         "iotedge check -o json --container-engine-config-file /tmp/daemon.json --iothub-hostname h",
         "iotedge check-list",
@@ -197,6 +209,48 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.stop.trigger();
     }
+}
+
+#[tokio::test]
+async fn a_first_configuration_is_written_once_and_for_its_owner_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let nowhere = dir.path().join("no.sock");
+    let path = dir.path().join("etc/config.toml");
+    let file = path.display().to_string();
+    let good = "HostName=hub.test;DeviceId=edge1;SharedAccessKey=a2tra2tra2tra2tra2tr";
+    let mp = |string: &'static str| vec!["config", "mp", "--connection-string", string, "-o"];
+    let line = |string, more: &[&'static str]| -> Vec<String> {
+        let words = mp(string).into_iter().map(str::to_owned);
+        words.chain([file.clone()]).chain(more.iter().map(|word| (*word).to_owned())).collect()
+    };
+    let run = async |line: Vec<String>| {
+        let line: Vec<&str> = line.iter().map(String::as_str).collect();
+        run_at(&nowhere, &line).await
+    };
+    let failure = run(line("HostName=hub.test;DeviceId=edge1", &[])).await.unwrap_err();
+    assert_eq!(failure.code(), USAGE);
+    assert!(!path.exists());
+    run(line(good, &[])).await.unwrap();
+    assert_eq!(host::fs::facts(&path).unwrap().mode, 0o600);
+    let failure = run(line(good, &[])).await.unwrap_err();
+    assert_eq!(failure.code(), CONFLICT);
+    assert!(failure.message().unwrap().contains("--force"), "{failure:?}");
+    run(line(good, &["--force"])).await.unwrap();
+
+    // A runtime that is away reads it when it starts; what is wrong never gets that far.
+    let apply = |file: &str| ["config", "apply", "-c", file].map(str::to_owned).to_vec();
+    run(apply(&file)).await.unwrap();
+    let bad = dir.path().join("bad.toml");
+    host::fs::write_atomic(&bad, b"hostnam = 1\n", 0o644).unwrap();
+    let failure = run(apply(&bad.display().to_string())).await.unwrap_err();
+    assert!(failure.message().unwrap().contains("bad.toml:1: hostnam is not a key"), "{failure:?}");
+    assert_eq!(run(apply("/nowhere.toml")).await.unwrap_err().code(), NOT_FOUND);
+
+    let yaml = dir.path().join("config.yaml");
+    host::fs::write_atomic(&yaml, b"hostname: x\n", 0o600).unwrap();
+    let import = ["config", "import", "-c", yaml.to_str().unwrap()];
+    let failure = run_at(&nowhere, &import).await.unwrap_err();
+    assert!(failure.message().unwrap().contains("iotedge config mp"), "{failure:?}");
 }
 
 async fn run_at(socket: &Path, line: &[&str]) -> Result<(), Failure> {
