@@ -120,14 +120,14 @@ impl Hub {
     pub(crate) async fn anchors(&self) -> Result<Arc<[ChainAnchor]>, Fault> {
         let stored = self.stores().authorities.authorities().await.map_err(failed)?;
         let mut cached = self.inner.anchors.0.lock();
-        if let Some((of, anchors)) = &*cached
-            && Arc::ptr_eq(of, &stored)
+        if let Some(made) = &*cached
+            && Arc::ptr_eq(&made.of, &stored)
         {
-            return Ok(anchors.clone());
+            return Ok(made.anchors.clone());
         }
         let verified = stored.iter().filter(|stored| stored.is_verified);
         let anchors = verified.map(anchor).collect::<Result<Arc<[_]>, _>>()?;
-        *cached = Some((stored, anchors.clone()));
+        *cached = Some(Made { of: stored, anchors: anchors.clone() });
         Ok(anchors)
     }
 
@@ -161,9 +161,14 @@ impl Hub {
     }
 }
 
-/// What the verified authorities were made of, and they.
+/// The verified authorities, as they were read last.
 #[derive(Default)]
-pub(crate) struct Anchors(Mutex<Option<(Arc<[StoredAuthority]>, Arc<[ChainAnchor]>)>>);
+pub(crate) struct Anchors(Mutex<Option<Made>>);
+
+struct Made {
+    of: Arc<[StoredAuthority]>,
+    anchors: Arc<[ChainAnchor]>,
+}
 
 /// Random bytes of a verification code; the service's has 24 as well, in hex.
 const CODE_BYTES: usize = 24;
