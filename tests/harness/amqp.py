@@ -102,6 +102,17 @@ class Wire:
             assert not differing, f"{got}: {differing} instead of {wanted}"
             return got
 
+    def peek(self, channel):
+        """The next frame on a channel that is no flow; it stays the next."""
+        for got in self._kept:
+            if got.channel == channel and got.name != "flow":
+                return got
+        while True:
+            got = self.receive()
+            self._kept.append(got)
+            if got.channel == channel and got.name != "flow":
+                return got
+
     def wait_for(self, performative, **fields):
         """The next frame of a kind with these fields, whatever comes before it."""
         wanted = {key.replace("_", "-"): value for key, value in fields.items()}

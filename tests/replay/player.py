@@ -26,7 +26,7 @@ FIELD_TYPES = {
 }  # fmt: skip
 TAGS = {
     "ulong": types.ULong, "uint": types.UInt, "ushort": types.UShort, "ubyte": types.UByte, "long": types.Long,
-    "int": types.Int, "symbol": types.Symbol, "timestamp": types.Timestamp, "uuid": uuid.UUID,
+    "int": types.Int, "symbol": types.Symbol, "timestamp": types.Timestamp, "uuid": uuid.UUID, "string": str,
 }  # fmt: skip
 PACKETS = {"connack": 2, "publish": 3, "puback": 4, "suback": 9, "unsuback": 11, "pingresp": 13}
 COMPOSITES = ("source", "target", "accepted", "rejected", "released", "modified", "error")
@@ -131,6 +131,13 @@ class Player:
     def fields(self, fields):
         return {name: self.value(value, name) for name, value in fields.items()}
 
+    def body(self, body):
+        """Text, or `{"repeat": ["x", 6000]}`."""
+        if isinstance(body, dict):
+            text, times = body["repeat"]
+            return text.encode() * times
+        return self.text(body).encode()
+
     # The back end's side
 
     def who(self, step):
@@ -145,7 +152,7 @@ class Player:
         if "json" in step:
             assert event.json == step["json"], event
         else:
-            assert event.body == self.text(step["body"]).encode(), event
+            assert event.body == self.body(step["body"]), event
         assert event.properties == step.get("properties", {}), event
         system = {name: self.text(value) for name, value in step.get("system", {}).items()}
         assert {name: event.system.get(name) for name in system} == system, event
@@ -154,15 +161,16 @@ class Player:
 
     def do_c2d(self, step):
         headers = {"iothub-messageid": step["id"], "iothub-ack": "full", **step.get("headers", {})}
-        self.hub.send_c2d(self.who(step).device_id, step["body"].encode(), headers)
+        self.hub.send_c2d(self.who(step).device_id, self.body(step["body"]), headers)
 
     def do_feedback(self, step):
+        """What became of it is looked at when all vectors are played: records are held back for a while."""
         device = self.who(step).device_id
         until(
             "the queue is empty",
             lambda: self.hub.registry().get_device(device).cloud_to_device_message_count == 0,
         )
-        assert self.site.feedback(device, step["id"]) == step["outcome"]
+        self.site.expect_feedback(device, step["id"], step["outcome"])
 
     def do_call(self, step):
         request = CloudToDeviceMethod(
@@ -286,12 +294,14 @@ class MqttSide:
 
 
 class AmqpSide:
-    """The frames of a vector."""
+    """The frames of a vector. Channels and handles in steps are the SDK's own; what an AMQP library counts by
+    itself (transfer ids of a session) is counted here."""
 
     def __init__(self, player, transport):
         self.player = player
         self.wire = amqp.Wire(transport)
-        self.numbers = {}
+        self.sessions = {}
+        self.frame_size = None
 
     def send(self, step):
         name = step["send"]
@@ -302,6 +312,16 @@ class AmqpSide:
         channel, full = step.get("channel", 0), step.get("full", False)
         kind = 1 if name.startswith("sasl") else 0
         payload = self._message(step["message"]) if "message" in step else b""
+        if name == "open":
+            self.frame_size = fields["max-frame-size"]
+        elif name == "begin":
+            self.sessions[channel] = Session(fields["next-outgoing-id"])
+        elif name == "flow":
+            fields = self.sessions[channel].counts() | fields
+        elif name == "transfer":
+            fields["delivery-id"] = self.sessions[channel].next_delivery(2 if step.get("more") else 1)
+        for field, variable in step.get("save", {}).items():
+            self.player.values[variable] = fields[field]
         if step.get("more"):
             # Cut in two, as by a small frame size.
             half = len(payload) // 2
@@ -323,24 +343,50 @@ class AmqpSide:
             elif name in ("message-annotations", "delivery-annotations"):
                 out.append((name, {types.Symbol(key): self.player.value(item) for key, item in content.items()}))
             elif name == "data":
-                out.append((name, self.player.text(content).encode()))
+                out.append((name, self.player.body(content)))
             else:
                 out.append((name, self.player.value(content)))
         return types.message(out)
+
+    def expect_both(self, steps):
+        """Two frames of a session, in either order."""
+        session = self.sessions[steps[0]["channel"]]
+        first = self.wire.peek(session.remote)
+        for step in steps if first.name == steps[0]["expect"] else steps[::-1]:
+            self.expect(step)
+
+    def _receive(self, name, channel):
+        """The next frame, which has to be this one, with all its parts."""
+        if name == "begin":
+            got = self.wire.expect(name)
+            self.sessions[got["remote-channel"]].begun(got)
+            return got
+        remote = None if channel is None or channel not in self.sessions else self.sessions[channel].remote
+        got = self.wire.expect(name, remote)
+        if name == "transfer":
+            part = got
+            while True:
+                self.sessions[channel].incoming += 1
+                assert len(part.payload) <= self.frame_size, f"a frame of more than {self.frame_size} bytes"
+                if not part["more"]:
+                    break
+                part = self.wire.expect(name, remote)
+                got.payload += part.payload
+        return got
 
     def expect(self, step):
         name, channel = step["expect"], step.get("channel")
         if name == "header":
             assert self.wire.header() == bytes.fromhex(step["hex"])
-            return
-        if name == "closed":
+        elif name == "closed":
             assert self.wire.is_closed_by_server()
-            return
-        if name == "credit":
+        elif name == "credit":
             self._expect_credit(step)
-            return
-        got = self.wire.expect(name, channel)
-        self._compare(got.fields, step.get("fields", {}), name)
+        else:
+            self._check(step, self._receive(name, channel))
+
+    def _check(self, step, got):
+        self._compare(got.fields, step.get("fields", {}), got.name)
         for absent in step.get("absent", []):
             assert got[absent] is None, f"{absent} is {got[absent]!r}"
         if "holds" in step:
@@ -354,14 +400,18 @@ class AmqpSide:
             assert len(got["delivery-tag"]) == step["tag-length"], got["delivery-tag"]
         if "message" in step:
             self._compare_message(got.message, step["message"])
+        for field, tag in step.get("types", {}).items():
+            value = self._find(got, field)
+            assert type(value) is TAGS[tag], f"{field} is {value!r}, not a {tag}"
         for field, variable in step.get("save", {}).items():
             self.player.values[variable] = self._find(got, field)
 
     def _expect_credit(self, step):
         """Some flow grants a link at least this much; others are passed over."""
+        handle = self.player.value(step["handle"], "handle")
         while True:
-            flow = self.wire.expect("flow", step.get("channel"))
-            if flow["handle"] == step["handle"] and (flow["link-credit"] or 0) >= step["at-least"]:
+            flow = self.wire.expect("flow", self.sessions[step["channel"]].remote)
+            if flow["handle"] == handle and (flow["link-credit"] or 0) >= step["at-least"]:
                 return
 
     def _find(self, got, field):
@@ -380,10 +430,14 @@ class AmqpSide:
                 for path in content:
                     name, field = path.split(".")
                     assert got.get(name, {}).get(field) is None, f"{path} is {got[name][field]!r}"
+            elif section == "text":
+                for path, text in content.items():
+                    name, field = path.split(".")
+                    assert str(got[name].get(field)) == self.player.text(text), f"{path} is {got[name].get(field)!r}"
             elif section == "json":
                 assert json.loads(got["data"]) == content, got["data"]
             elif section == "data":
-                assert got["data"] == self.player.text(content).encode(), got["data"]
+                assert got["data"] == self.player.body(content), got["data"]
             elif section == "properties":
                 self._compare(got.get(section, {}), content, section)
             else:
@@ -400,3 +454,25 @@ class AmqpSide:
                 self._same(have.get(field), value, f"{where}.{field}")
             return
         assert got == wanted and type(got) is type(wanted), f"{where} is {got!r}, not {wanted!r}"
+
+
+class Session:
+    """What both sides of a session count."""
+
+    def __init__(self, first):
+        self.outgoing = first
+        self.delivery = 0
+        self.remote = None
+        self.incoming = None
+
+    def begun(self, begin):
+        self.remote = begin.channel
+        self.incoming = begin["next-outgoing-id"]
+
+    def next_delivery(self, frames):
+        self.outgoing += frames
+        self.delivery += 1
+        return types.UInt(self.delivery - 1)
+
+    def counts(self):
+        return {"next-incoming-id": types.UInt(self.incoming), "next-outgoing-id": types.UInt(self.outgoing)}

@@ -25,6 +25,13 @@ def test_vector(site, vector, record_property):
     record_property("cell", "replay")
 
 
+def test_feedback_tells_what_became_of_each_message(site):
+    """Of all vectors together: a record is held back for 15 s, to be sent with others."""
+    assert site.expected
+    for (device_id, message_id), outcome in site.expected.items():
+        assert site.feedback(device_id, message_id) == outcome, (device_id, message_id)
+
+
 def not_offered():
     for path in VECTORS:
         vector = json.loads(path.read_text())
