@@ -19,6 +19,7 @@ mod execute;
 #[cfg(test)]
 mod fake_daemon;
 mod line;
+mod logs;
 mod methods;
 mod observe;
 mod plan;

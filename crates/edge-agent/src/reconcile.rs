@@ -25,6 +25,7 @@ use crate::desired::Desired;
 use crate::error::chain;
 use crate::execute::{Done, Effect, Executor, Stopped};
 use crate::line::News;
+use crate::logs::{LogsError, LogsRequest, Origin};
 use crate::methods::{self, Request};
 use crate::observe::{Identities, Look, Observation, Platform, Status, look};
 use crate::plan::{Job, Plan, Purpose, Snapshot, Standing, Step, plan};
@@ -67,6 +68,8 @@ pub(crate) struct Reconciler {
     busy: BTreeMap<ModuleId, Purpose>,
     /// Modules touched since, with the number of the look that will show it.
     unseen: BTreeMap<ModuleId, u64>,
+    /// Logs that are being read for somebody.
+    readers: JoinSet<()>,
     /// Who waits for a restart that was asked for.
     callers: BTreeMap<ModuleId, MethodReply>,
 }
@@ -108,6 +111,7 @@ impl Reconciler {
             records,
             busy: BTreeMap::new(),
             unseen: BTreeMap::new(),
+            readers: JoinSet::new(),
             callers: BTreeMap::new(),
         }
     }
@@ -419,6 +423,7 @@ impl Reconciler {
         let module = match methods::parse(&name, &payload) {
             Ok(Request::Ping) => return reply.send(methods::OK, methods::NOTHING),
             Ok(Request::RestartModule(module)) => module,
+            Ok(Request::Logs(request)) => return self.read_logs(request, reply),
             Err(message) => return refuse(reply, methods::BAD_REQUEST, &message),
         };
         let deployment = self.rollout.deployment();
@@ -450,6 +455,36 @@ impl Reconciler {
         }
     }
 
+    /// Reads logs beside the loop, which has other things to do.
+    fn read_logs(&mut self, request: LogsRequest, reply: MethodReply) {
+        while self.readers.try_join_next().is_some() {}
+        if self.readers.len() >= LOG_READERS_MAX {
+            let message = "too many logs are being read; try again";
+            return reply.send(methods::FAILED, methods::error_body(message));
+        }
+        let (management, clock) = (self.management.clone(), self.clock.clone());
+        let surroundings = &self.settings.surroundings;
+        let origin = Origin {
+            hub: surroundings.hub_host_name.clone(),
+            device: surroundings.device.to_string(),
+        };
+        self.readers.spawn(async move {
+            match clock.timeout(LOGS_LIMIT, request.answer(&management, &origin)).await {
+                Ok(Ok(body)) => reply.send(methods::OK, body),
+                Ok(Err(LogsError::Request(message))) => {
+                    reply.send(methods::BAD_REQUEST, methods::error_body(&message));
+                }
+                Ok(Err(LogsError::Failed(message))) => {
+                    reply.send(methods::FAILED, methods::error_body(&message));
+                }
+                Err(_) => {
+                    let message = "the logs could not be read in time; ask for fewer lines";
+                    reply.send(methods::FAILED, methods::error_body(message));
+                }
+            }
+        });
+    }
+
     /// The machine does not change while the agent runs; without it the report has blanks.
     async fn read_platform(&mut self) {
         match self.management.system_info().await {
@@ -471,6 +506,11 @@ async fn sleep_until(clock: &Clock, at: Option<Mono>) {
         None => std::future::pending().await,
     }
 }
+
+/// Methods that read logs at a time; each may hold some megabytes.
+const LOG_READERS_MAX: usize = 2;
+/// Callers wait 300 s at most (`service-api.md`), and 30 s when they say nothing.
+const LOGS_LIMIT: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Identities change by us, by the hub's registry, or when the device is provisioned anew; asking
 /// may cost the daemon a call to the hub.
