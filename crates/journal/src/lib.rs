@@ -256,6 +256,11 @@ impl Journal {
         })
     }
 
+    /// Bytes of the records that are kept, of all streams, frames included.
+    pub fn kept_bytes(&self) -> u64 {
+        self.shared.streams.all().iter().map(|stream| stream.state.lock().bytes).sum()
+    }
+
     /// What the journal holds.
     pub fn info(&self) -> JournalInfo {
         JournalInfo {

@@ -48,6 +48,9 @@ pub(super) struct Room {
     policy: WhenFull,
     /// What the store may take on the disk when more is taken in.
     bytes_max: u64,
+    /// What messages may take of it before some make room: the rest is for segments that are being
+    /// written, moved and freed.
+    messages_bytes_max: u64,
     pressed: Notify,
 }
 
@@ -62,7 +65,8 @@ pub(super) enum Full {
 
 impl Room {
     pub(super) fn new(policy: WhenFull, bytes_max: u64) -> Self {
-        Self { policy, bytes_max, pressed: Notify::new() }
+        let messages_bytes_max = (bytes_max - bytes_max / 10).saturating_sub(AROUND_BYTES);
+        Self { policy, bytes_max, messages_bytes_max, pressed: Notify::new() }
     }
 
     pub(super) fn policy(&self) -> WhenFull {
@@ -77,12 +81,10 @@ impl Room {
 
     /// Whether there is room for more. Calls for it when there soon is none.
     pub(super) fn look(&self, core: &Core) -> Option<Full> {
-        let full = self.full(core);
-        let is_scarce = self.policy != WhenFull::Refuse && self.is_scarce(core);
-        if is_scarce || full.is_some() {
+        if self.policy != WhenFull::Refuse && self.is_scarce(core) {
             self.pressed.notify_one();
         }
-        full
+        self.full(core)
     }
 
     fn full(&self, core: &Core) -> Option<Full> {
@@ -91,47 +93,41 @@ impl Room {
             return Some(Full::Disk(used));
         }
         let bytes_max = core.routes.active().bytes_max?;
-        let stored = stored(core);
+        let stored = core.journal.kept_bytes();
         (stored >= bytes_max).then_some(Full::Manifest(stored, bytes_max))
     }
 
     fn is_scarce(&self, core: &Core) -> bool {
-        core.journal.info().bytes >= self.bytes_max - self.bytes_max / SCARCE_PART
+        core.journal.kept_bytes() >= self.messages_bytes(core)
+    }
+
+    fn messages_bytes(&self, core: &Core) -> u64 {
+        let manifest = core.routes.active().bytes_max;
+        manifest.map_or(self.messages_bytes_max, |max| max.min(self.messages_bytes_max))
     }
 
     /// Makes room when it is called for; runs for ever.
     pub(super) async fn keep(&self, core: &Arc<Core>) {
         loop {
             self.pressed.notified().await;
-            if self.policy == WhenFull::Refuse {
-                continue;
-            }
+            let step = (self.messages_bytes(core) / STEP_PART).clamp(STEP_MIN, STEP_MAX);
             let mut went = 0;
-            while self.is_scarce(core) || self.full(core).is_some() {
-                let Some(stream) = victim(self.policy, &candidates(core)) else { break };
-                let bytes_max = core.routes.active().bytes_max.unwrap_or(self.bytes_max);
-                let step = (bytes_max / STEP_PART).clamp(STEP_MIN, STEP_MAX);
+            while self.is_scarce(core)
+                && let Some(stream) = victim(self.policy, &candidates(core))
+            {
                 // Fails only for streams of another journal.
                 went += core.journal.trim_bytes(stream, step).unwrap_or(0);
-                let journal = core.journal.clone();
-                let done = tokio::task::spawn_blocking(move || journal.maintain()).await;
-                if !matches!(done, Ok(Ok(()))) {
-                    break;
-                }
             }
-            if went > 0 {
-                core.counters.made_room(went);
-                tracing::warn!(messages = went, "the store is full; its oldest messages made room");
+            if went == 0 {
+                continue;
             }
+            core.counters.made_room(went);
+            tracing::warn!(messages = went, "the store is full; its oldest messages made room");
+            let journal = core.journal.clone();
+            // What the disk does not give back now it gives within a second.
+            let _ = tokio::task::spawn_blocking(move || journal.maintain()).await;
         }
     }
-}
-
-/// Bytes of messages, whatever the disk holds beside them.
-fn stored(core: &Core) -> u64 {
-    let streams = core.journal.stream_names();
-    let infos = streams.iter().filter_map(|(stream, _)| core.journal.stream_info(*stream).ok());
-    infos.map(|info| info.bytes).sum()
 }
 
 fn candidates(core: &Core) -> Vec<Candidate<StreamId>> {
@@ -151,8 +147,9 @@ fn candidates(core: &Core) -> Vec<Candidate<StreamId>> {
     core.journal.stream_names().into_iter().filter_map(candidate).collect()
 }
 
-/// Room is made when no more than this part of the bound is left.
-const SCARCE_PART: u64 = 6;
+/// Segments of 4 MiB: the one being written, a spare, one that is being moved, and those whose dead
+/// bytes are not worth moving.
+const AROUND_BYTES: u64 = 20 << 20;
 /// What goes at a time: this part of the bound, but not less than a message and not more than a
 /// segment.
 const STEP_PART: u64 = 16;
