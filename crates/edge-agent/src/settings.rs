@@ -84,7 +84,8 @@ pub struct Timing {
     pub cool_off_max: Duration,
     /// A module that ran this long starts from the first wait again (er §4.5).
     pub intensive_care: Duration,
-    /// A changed module that has run this long, and is well, proves its deployment.
+    /// A changed module that has run this long, and is well, proves its deployment
+    /// (`FARSHORE_DEPLOYMENT_HEALTHY_AFTER_SECS`).
     pub healthy_after: Duration,
     /// A deployment that is not healthy in this time is given up for the last good one; zero: it
     /// never is (`FARSHORE_DEPLOYMENT_HEALTHY_WITHIN_SECS`).

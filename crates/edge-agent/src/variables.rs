@@ -17,6 +17,7 @@ pub(crate) struct Variables {
     cool_off: Option<Duration>,
     intensive_care: Option<Duration>,
     healthy_within: Option<Duration>,
+    healthy_after: Option<Duration>,
     /// When images are pulled.
     pub(crate) update_mode: UpdateMode,
     /// Further credentials; those of the manifest come first (er §4.6).
@@ -85,6 +86,10 @@ impl Variables {
                 let seconds = number(MINUTES_MAX * 60, "set a number of seconds, or 0 for never")?;
                 self.healthy_within = Some(Duration::from_secs(seconds));
             }
+            "farshore_deployment_healthy_after_secs" => {
+                let seconds = number(MINUTES_MAX * 60, "set a number of seconds")?;
+                self.healthy_after = Some(Duration::from_secs(seconds));
+            }
             "moduleupdatemode" => {
                 self.update_mode = match value.to_ascii_lowercase().as_str() {
                     "" | "nonblocking" => UpdateMode::NonBlocking,
@@ -114,6 +119,7 @@ impl Variables {
             cool_off: self.cool_off.unwrap_or(timing.cool_off),
             intensive_care: self.intensive_care.unwrap_or(timing.intensive_care),
             healthy_within: self.healthy_within.unwrap_or(timing.healthy_within),
+            healthy_after: self.healthy_after.unwrap_or(timing.healthy_after),
             ..*timing
         }
     }
@@ -216,6 +222,7 @@ mod tests {
             ("IntensiveCareTimeInMinutes", "3"),
             ("ModuleUpdateMode", "NonBlocking"),
             ("FARSHORE_DEPLOYMENT_HEALTHY_WITHIN_SECS", "0"),
+            ("FARSHORE_DEPLOYMENT_HEALTHY_AFTER_SECS", "5"),
         ]);
         let manifest =
             env(&[("moduleupdatemode", "WaitForAllPulls"), ("COOLOFFTIMEUNITINSECONDS", "9")]);
@@ -224,6 +231,7 @@ mod tests {
         assert_eq!(timing.cool_off, Duration::from_secs(9));
         assert_eq!(timing.intensive_care, Duration::from_secs(180));
         assert_eq!(timing.healthy_within, Duration::ZERO);
+        assert_eq!(timing.healthy_after, Duration::from_secs(5));
         assert_eq!(timing.observe_every, Timing::default().observe_every);
         assert_eq!(variables.update_mode, UpdateMode::WaitForAllPulls);
         assert!(variables.notes.is_empty(), "{:?}", variables.notes);
