@@ -75,7 +75,7 @@ pub async fn serve_tls<F, W>(
     shutdown: Shutdown,
     serve: F,
 ) where
-    F: Fn(ServerStream<TcpStream>, Peer) -> W + Send + Sync + 'static,
+    F: Fn(Box<ServerStream<TcpStream>>, Peer) -> W + Send + Sync + 'static,
     W: Future<Output = ()> + Send + 'static,
 {
     let serve = Arc::new(serve);
@@ -104,7 +104,7 @@ async fn shake_hands(
     tls: ServerTls,
     clock: Clock,
     stop: Shutdown,
-) -> Option<(ServerStream<TcpStream>, Peer)> {
+) -> Option<(Box<ServerStream<TcpStream>>, Peer)> {
     let handshake = tokio::select! {
         handshake = clock.timeout(HANDSHAKE_DEADLINE, tls.accept(stream)) => handshake,
         // A stranger is owed nothing.
@@ -117,7 +117,8 @@ async fn shake_hands(
                 certificates: presented_chain(&stream),
                 server_name: requested_name(&stream),
             };
-            Some((stream, peer))
+            // In a box: each future that it is handed through would keep a place for all of it.
+            Some((Box::new(stream), peer))
         }
         Ok(Err(error)) => {
             handshake_failed(peer, &error);
