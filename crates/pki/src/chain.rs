@@ -97,6 +97,16 @@ impl ChainAnchor {
     pub fn certificate(&self) -> &Certificate {
         &self.certificate
     }
+
+    fn admits(&self, signers_below: u32, now: Timestamp) -> Result<(), ChainError> {
+        if !self.certificate.is_valid_at(now) {
+            return Err(ChainError::AuthorityValidity);
+        }
+        match self.path_length {
+            Some(length) if signers_below > length => Err(ChainError::PathLength),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Checks a chain (DER, leaf first, the rest in any order) against the registered authorities, and
@@ -129,15 +139,7 @@ pub fn verify<'a>(
         )
         .map_err(|error| ChainError::Path(error.to_string()))?;
 
-    let anchor = anchors
-        .iter()
-        .zip(&trusted)
-        .find_map(|(anchor, trusted)| (trusted == path.anchor()).then_some(anchor))
-        .ok_or_else(|| ChainError::Path("unknown anchor".into()))?;
-    if !anchor.certificate.is_valid_at(now) {
-        return Err(ChainError::AuthorityValidity);
-    }
-    let mut not_after = anchor.certificate.not_after;
+    let mut not_after = Timestamp::MAX;
     let mut signers_below = 0;
     for intermediate in path.intermediate_certificates() {
         let der = intermediate.der();
@@ -149,13 +151,34 @@ pub fn verify<'a>(
         signers_below += u32::from(parsed.subject() != parsed.issuer());
         not_after = not_after.min(end(&parsed)?);
     }
-    if anchor.path_length.is_some_and(|length| signers_below > length) {
-        return Err(ChainError::PathLength);
-    }
+    let same = anchors.iter().zip(&trusted).filter(|(_, trusted)| *trusted == path.anchor());
+    let anchor = lasting(same.map(|(anchor, _)| anchor), signers_below, now)?;
+    not_after = not_after.min(anchor.certificate.not_after);
     let parsed = parse(&leaf).map_err(|_| ChainError::Malformed)?;
     check_name(&parsed, common_name)?;
     not_after = not_after.min(end(&parsed)?);
     Ok(ProvenChain { anchor, not_after })
+}
+
+/// Of the certificates of one authority (same name, same key) the one that lasts longest: a renewed
+/// one may be registered beside the one that has run out.
+fn lasting<'a>(
+    same: impl Iterator<Item = &'a ChainAnchor>,
+    signers_below: u32,
+    now: Timestamp,
+) -> Result<&'a ChainAnchor, ChainError> {
+    let mut found: Option<&ChainAnchor> = None;
+    let mut refusal = ChainError::Path("unknown anchor".into());
+    for anchor in same {
+        match anchor.admits(signers_below, now) {
+            Ok(()) => {
+                let ends = anchor.certificate.not_after;
+                found = found.filter(|found| found.certificate.not_after >= ends).or(Some(anchor));
+            }
+            Err(error) => refusal = error,
+        }
+    }
+    found.ok_or(refusal)
 }
 
 /// Whether `proof` shows that somebody holds the authority's key: signed by it, valid now, and its

@@ -204,6 +204,30 @@ fn everything_on_the_path_must_be_valid_now() {
 }
 
 #[test]
+fn a_renewed_authority_counts_beside_the_one_that_has_run_out() {
+    let shared = key();
+    let certificate = |year: i32, length| {
+        let mut params = authority("renewed", length);
+        params.not_after = rcgen::date_time_ymd(year, 11, 1);
+        let certificate = params.self_signed(&shared).unwrap();
+        ChainAnchor::new(Certificate::from_der(certificate.der()).unwrap()).unwrap()
+    };
+    let (old, short, new) =
+        (certificate(2026, None), certificate(2029, Some(0)), certificate(2028, None));
+    let renewed = authority("renewed", None);
+    let signer = rcgen::Issuer::from_params(&renewed, &shared);
+    let middle = CertifiedIssuer::signed_by(authority("middle", None), key(), &signer).unwrap();
+    let chain = [der(&below(params("d1"), &middle)), der(&middle)];
+    for anchors in [[&old, &short, &new], [&new, &short, &old], [&short, &new, &old]] {
+        let anchors = anchors.map(Clone::clone);
+        let proven = verify(&chain, &anchors, "d1", now()).unwrap();
+        assert_eq!(proven.anchor, &new);
+    }
+    check(&chain, &[old.clone(), old.clone()], Err("not valid now"));
+    check(&chain, &[old, short], Err("longer than"));
+}
+
+#[test]
 fn rubbish_is_refused() {
     let top = root(authority("top", None));
     let anchors = [anchor(&top)];
