@@ -73,8 +73,7 @@ pub(crate) struct State {
 }
 
 impl FakeHub {
-    pub(crate) fn new(ca: &Authority, clock: &Clock) -> Arc<Self> {
-        let validity = Validity::starting(clock.wall(), Duration::from_secs(3600));
+    pub(crate) fn new(ca: &Authority, clock: &Clock, validity: Validity) -> Arc<Self> {
         let issued = ca.issue_server(&[HUB.parse().unwrap()], validity).unwrap();
         let tls = ServerTls::new(&issued.chain_pem, &issued.key_pem).unwrap();
         let (changed, _) = watch::channel(0);

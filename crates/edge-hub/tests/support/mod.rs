@@ -40,7 +40,7 @@ pub(crate) struct Machine {
     pub(crate) hub: Arc<FakeHub>,
     pub(crate) ca: Arc<Authority>,
     pub(crate) clock: Clock,
-    workload: FakeWorkload,
+    pub(crate) workload: FakeWorkload,
     dir: tempfile::TempDir,
 }
 
@@ -77,8 +77,20 @@ impl Machine {
     pub(crate) async fn new(identities: &[&str], routes: serde_json::Value) -> Self {
         let clock = Clock::system();
         let validity = Validity::starting(clock.wall(), Duration::from_secs(3600));
+        Self::over(clock, validity, None, identities, routes).await
+    }
+
+    /// The same by a clock of one's own. Certificates hold as long as `validity`; the edge hub is told
+    /// that its own end after `told`, so that it renews them.
+    pub(crate) async fn over(
+        clock: Clock,
+        validity: Validity,
+        told: Option<Duration>,
+        identities: &[&str],
+        routes: serde_json::Value,
+    ) -> Self {
         let ca = Arc::new(Authority::create_root("test", validity).unwrap());
-        let hub = FakeHub::new(&ca, &clock);
+        let hub = FakeHub::new(&ca, &clock, validity);
         hub.register("edge1");
         hub.register("edge1/$edgeHub");
         for id in identities {
@@ -88,7 +100,7 @@ impl Machine {
         hub.start().await;
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("w.sock");
-        let workload = FakeWorkload::start(&socket, Arc::clone(&ca), &clock);
+        let workload = FakeWorkload::start(&socket, Arc::clone(&ca), &clock, validity, told);
         Self { hub, ca, clock, workload, dir }
     }
 

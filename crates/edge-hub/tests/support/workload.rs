@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
@@ -19,6 +20,8 @@ use super::hub::key;
 
 pub(crate) struct FakeWorkload {
     path: PathBuf,
+    /// How many certificates it has issued.
+    pub(crate) issued: Arc<AtomicU32>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -29,18 +32,28 @@ impl Drop for FakeWorkload {
 }
 
 impl FakeWorkload {
-    pub(crate) fn start(path: &Path, ca: Arc<Authority>, clock: &Clock) -> Self {
+    pub(crate) fn start(
+        path: &Path,
+        ca: Arc<Authority>,
+        clock: &Clock,
+        validity: Validity,
+        told: Option<Duration>,
+    ) -> Self {
+        let issued = Arc::new(AtomicU32::new(0));
+        let issuer = Arc::new(Issuer { ca, validity, told, issued: Arc::clone(&issued) });
         let listener = host::net::listen_unix(path, 0o600).unwrap();
         let clock = clock.clone();
         let task = tokio::spawn(async move {
             loop {
                 let stream = listener.accept().await;
-                let (ca, clock) = (Arc::clone(&ca), clock.clone());
+                let (issuer, clock) = (Arc::clone(&issuer), clock.clone());
                 tokio::spawn(async move {
                     let service = service_fn(move |request| {
-                        let (ca, clock) = (Arc::clone(&ca), clock.clone());
+                        let (issuer, clock) = (Arc::clone(&issuer), clock.clone());
                         async move {
-                            Ok::<_, std::convert::Infallible>(answer(request, &ca, &clock).await)
+                            Ok::<_, std::convert::Infallible>(
+                                answer(request, &issuer, &clock).await,
+                            )
                         }
                     });
                     let _ = serve_connection(stream, service, Limits::default(), &Shutdown::new())
@@ -48,7 +61,7 @@ impl FakeWorkload {
                 });
             }
         });
-        Self { path: path.to_owned(), task }
+        Self { path: path.to_owned(), issued, task }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -56,9 +69,16 @@ impl FakeWorkload {
     }
 }
 
+struct Issuer {
+    ca: Arc<Authority>,
+    validity: Validity,
+    told: Option<Duration>,
+    issued: Arc<AtomicU32>,
+}
+
 async fn answer(
     request: Request<Incoming>,
-    ca: &Authority,
+    issuer: &Issuer,
     clock: &Clock,
 ) -> Response<http_body_full::Body> {
     let route = WorkloadRoute::parse(request.method(), request.uri().path()).unwrap();
@@ -81,15 +101,19 @@ async fn answer(
         }
         WorkloadRoute::ServerCertificate { .. } => {
             let name = body["commonName"].as_str().unwrap().parse().unwrap();
-            let validity = Validity::starting(clock.wall(), Duration::from_secs(3600));
-            let issued = ca.issue_server(&[name], validity).unwrap();
+            let issued = issuer.ca.issue_server(&[name], issuer.validity).unwrap();
+            issuer.issued.fetch_add(1, Ordering::Relaxed);
+            let expiration = match issuer.told {
+                Some(told) => clock.wall() + told,
+                None => issued.not_after,
+            };
             json!({
                 "privateKey": PrivateKey::from_pem(issued.key_pem.as_str()),
                 "certificate": issued.chain_pem,
-                "expiration": issued.not_after.to_string()
+                "expiration": expiration.to_string()
             })
         }
-        WorkloadRoute::TrustBundle => json!({ "certificate": ca.root_pem() }),
+        WorkloadRoute::TrustBundle => json!({ "certificate": issuer.ca.root_pem() }),
         other => panic!("the edge hub has no business with {other:?}"),
     };
     Response::new(full(reply.to_string()))
