@@ -35,8 +35,10 @@ class Checkpoints {
   }
 }
 
-function read(store, wanted) {
-  const options = websockets === 'websocket' ? { webSocketOptions: { webSocket: require('ws') } } : {};
+const options = websockets === 'websocket' ? { webSocketOptions: { webSocket: require('ws') } } : {};
+
+// Reads so many events, and stores that it has seen the first of them.
+function read(store, wanted, stored) {
   const client = new EventHubConsumerClient('$Default', login, store, options);
   const events = [];
   return new Promise((resolve, reject) => {
@@ -55,7 +57,7 @@ function read(store, wanted) {
               properties: event.properties,
               last: context.lastEnqueuedEventProperties?.sequenceNumber,
             });
-            await context.updateCheckpoint(event);
+            if (events.length <= stored) await context.updateCheckpoint(event);
           }
           if (events.length >= wanted) {
             await subscription.close();
@@ -71,13 +73,16 @@ function read(store, wanted) {
 }
 
 async function main() {
-  const client = new EventHubConsumerClient('$Default', login);
+  const client = new EventHubConsumerClient('$Default', login, options);
   const about = await client.getEventHubProperties();
   const partitions = await Promise.all(about.partitionIds.map((id) => client.getPartitionProperties(id)));
   await client.close();
   const store = new Checkpoints();
-  const events = await read(store, Number(count));
-  console.log(JSON.stringify({ about, partitions, events, checkpoints: [...store.checkpoints.values()] }));
+  const events = await read(store, Number(count), Number(count) - 1);
+  const checkpoints = [...store.checkpoints.values()];
+  // Another consumer begins behind what is stored.
+  const rest = await read(store, 1, 0);
+  console.log(JSON.stringify({ about, partitions, events, checkpoints, rest }));
 }
 
 main().catch((error) => {

@@ -12,7 +12,7 @@ from harness.drivers import environment
 
 
 @pytest.mark.parametrize("transport", ["tcp", "websocket"])
-def test_a_consumer_with_checkpoints_reads_what_was_sent(hub, device, events_login, transport):
+def test_a_consumer_with_checkpoints_goes_on_where_it_was(hub, device, events_login, transport):
     with sdk.connected(device) as client:
         for number in range(3):
             message = Message(json.dumps({"number": number}), "utf-8", "application/json")
@@ -32,4 +32,6 @@ def test_a_consumer_with_checkpoints_reads_what_was_sent(hub, device, events_log
     for event in seen["events"]:
         assert event["key"] == device.device_id and event["properties"] == {"alert": "true"}
         assert event["offset"] == str(event["sequence"]) and event["last"] >= event["sequence"]
-    assert seen["checkpoints"][-1]["sequenceNumber"] == seen["events"][-1]["sequence"]
+    (checkpoint,) = seen["checkpoints"]
+    assert checkpoint["sequenceNumber"] == seen["events"][1]["sequence"]
+    assert [event["sequence"] for event in seen["rest"]] == [seen["events"][2]["sequence"]]

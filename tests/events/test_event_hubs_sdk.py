@@ -23,11 +23,17 @@ def partition_of(hub, device):
     return str(hub.events.wait_for(device.device_id)[0].partition)
 
 
-def test_the_log_and_its_partitions_tell_what_they_hold(hub, device, events_login):
+TRANSPORTS = pytest.mark.parametrize(
+    "transport", [TransportType.Amqp, TransportType.AmqpOverWebsocket], ids=["tcp", "websocket"]
+)
+
+
+@TRANSPORTS
+def test_the_log_and_its_partitions_tell_what_they_hold(hub, device, events_login, transport):
     send(device, ["one", "two"])
     partition = partition_of(hub, device)
     client = EventHubConsumerClient.from_connection_string(
-        events_login, "$Default", connection_verify=str(hub.ca_path)
+        events_login, "$Default", connection_verify=str(hub.ca_path), transport_type=transport
     )
     with client:
         about = client.get_eventhub_properties()
@@ -41,7 +47,7 @@ def test_the_log_and_its_partitions_tell_what_they_hold(hub, device, events_logi
         assert now - told["last_enqueued_time_utc"] < datetime.timedelta(minutes=1)
 
 
-@pytest.mark.parametrize("transport", [TransportType.Amqp, TransportType.AmqpOverWebsocket], ids=["tcp", "websocket"])
+@TRANSPORTS
 def test_events_arrive_with_everything_that_belongs_to_them(hub, device, events_login, transport):
     from azure.iot.device import Message
 
@@ -157,15 +163,16 @@ class Checkpoints(CheckpointStore):
         return list(self.checkpoints.values())
 
 
-def test_a_consumer_with_checkpoints_goes_on_where_it_was(hub, device, events_login):
+@TRANSPORTS
+def test_a_consumer_with_checkpoints_goes_on_where_it_was(hub, device, events_login, transport):
     store = Checkpoints()
     send(device, ["1", "2", "3"])
-    with reader(hub, events_login, checkpoint_store=store) as first:
+    with reader(hub, events_login, checkpoint_store=store, transport_type=transport) as first:
         first.wait_for(device.device_id, 3)
         for _, event, context in list(first.events):
             context.update_checkpoint(event)
     send(device, ["4"])
-    with reader(hub, events_login, checkpoint_store=store) as second:
+    with reader(hub, events_login, checkpoint_store=store, transport_type=transport) as second:
         got = second.wait_for(device.device_id, 1)
         assert [event.body_as_str() for event in got] == ["4"]
 

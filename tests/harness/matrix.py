@@ -127,6 +127,13 @@ def elsewhere():
     return [(re.compile(e["test"]), (e["table"], tuple(e["row"]), e["column"])) for e in entries]
 
 
+def not_offered_elsewhere(tables):
+    """What the SDKs of these tables do not have: `[(cell, reason), …]`."""
+    entries = tomllib.loads(ELSEWHERE.read_text()).get("not_offered", [])
+    cells = [(table.name, row, column) for table in tables for row in table.rows for column in table.columns]
+    return [(cell, one["reason"]) for cell in cells for one in entries if fits(flat(cell), one["cell"])]
+
+
 def stale_part():
     """What the document says now."""
     text = DOCUMENT.read_text()

@@ -64,4 +64,32 @@ REPLAYS = Table(
     may_have_gaps=True,
 )
 
-TABLES = [DEVICES, REPLAYS]
+BACK_END = "Unmodified clients against the running program, each cell by the tests of its feature (`tests/matrix/elsewhere.toml`)."
+
+SERVICES = Table(
+    name="services",
+    heading="Back ends: service SDKs",
+    words=BACK_END,
+    headers=("Client", "Protocol"),
+    columns=("registry", "twins", "methods", "C2D send", "feedback"),
+    rows=tuple(
+        (client, protocol)
+        for client in ("Python azure-iot-hub 2.7.0", "Node azure-iothub 1.16.6")
+        for protocol in ("HTTPS", PROTOCOLS["amqp"], PROTOCOLS["amqp-ws"])
+    ),
+)
+
+CONSUMERS = Table(
+    name="consumers",
+    heading="Back ends: readers of the event endpoint",
+    words=BACK_END,
+    headers=("Client", "Protocol"),
+    columns=("log and partitions", "events", "checkpoints"),
+    rows=tuple(
+        (client, protocol)
+        for client in ("Python azure-eventhub 5.15.1", "Node @azure/event-hubs 6.0.4")
+        for protocol in (PROTOCOLS["amqp"], PROTOCOLS["amqp-ws"])
+    ),
+)
+
+TABLES = [DEVICES, REPLAYS, SERVICES, CONSUMERS]

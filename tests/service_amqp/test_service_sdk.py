@@ -10,7 +10,7 @@ import textwrap
 
 import pytest
 
-from harness import sdk
+from harness import addresses, sdk
 from harness.wait import until
 
 
@@ -194,5 +194,19 @@ def test_the_hubs_name_shows_the_way_to_the_events(hub, device):
     seen = run(hub, REDIRECT, partition, device.device_id)
     assert seen["address"] == f"amqps://{hub.address}:5671/hub/$management"
     assert seen["host"] == hub.address
+    assert seen["ids"] == [str(p["partition"]) for p in hub.events.partitions()]
+    assert seen["got"] == "monitored"
+
+
+def test_the_way_leads_to_a_second_name(new_hub):
+    """A hub whose events have a name of their own: the hub's name offers no events, only the way to them."""
+    other = addresses.free("127.0.10")
+    hub = new_hub(also_listen=[other], settings=f'[events]\nhost_names = ["{other}"]').start()
+    device = hub.new_device()
+    with sdk.connected(device) as client:
+        client.send_message("monitored")
+    partition = str(hub.events.wait_for(device.device_id)[0].partition)
+    seen = run(hub, REDIRECT, partition, device.device_id)
+    assert (seen["host"], seen["address"]) == (other, f"amqps://{other}:5671/hub/$management")
     assert seen["ids"] == [str(p["partition"]) for p in hub.events.partitions()]
     assert seen["got"] == "monitored"
