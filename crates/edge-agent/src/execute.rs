@@ -6,8 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use client::edge::{EdgeError, ManagementClient};
+use host::clock::Clock;
 use iot_proto::management::{
     EnvVar, IdentityCreate, IdentityUpdate, ImagePullPolicy, ModuleConfig, ModuleSpec,
 };
@@ -19,6 +21,7 @@ use tokio::task::JoinSet;
 
 use crate::environment::GENERATION;
 use crate::error::chain;
+use crate::metrics::Counters;
 use crate::observe::{ObservedIdentity, runtime_name};
 use crate::plan::{Job, Purpose, Step};
 use crate::record::Aim;
@@ -77,11 +80,13 @@ pub(crate) enum Stopped {
 }
 
 impl Executor {
-    pub(crate) fn new(management: ManagementClient) -> Self {
+    pub(crate) fn new(management: ManagementClient, counters: Counters, clock: Clock) -> Self {
         let calls = Calls {
             management,
             calls: Arc::new(Semaphore::new(CALLS_MAX)),
             pulls: Arc::new(Semaphore::new(PULLS_MAX)),
+            counters,
+            clock,
         };
         let (wanted, pulling) = (watch::Sender::default(), watch::Sender::default());
         Self { calls, jobs: JoinSet::new(), wanted, pulling }
@@ -131,6 +136,8 @@ struct Calls {
     management: ManagementClient,
     calls: Arc<Semaphore>,
     pulls: Arc<Semaphore>,
+    counters: Counters,
+    clock: Clock,
 }
 
 struct JobRun {
@@ -168,6 +175,7 @@ impl JobRun {
 
     async fn step(&mut self, step: Step) -> Result<(), Stopped> {
         tracing::info!(module_id = %self.job.module, step = step.as_str(), "module step");
+        let begun = self.calls.clock.now();
         let result = match step {
             Step::Pull => match self.pull().await {
                 Some(result) => result,
@@ -179,11 +187,30 @@ impl JobRun {
                 self.call(other).await
             }
         };
+        self.count(step, self.calls.clock.now() - begun, result.is_ok());
         result.map_err(|error| {
             let message = format!("cannot {}: {}", step.as_str(), chain(&error));
             tracing::warn!(module_id = %self.job.module, error = %message, "module step failed");
             Stopped::Failed(step, message)
         })
+    }
+
+    fn count(&self, step: Step, took: Duration, is_ok: bool) {
+        let counters = &self.calls.counters;
+        counters.step(step.as_str(), took);
+        let version = self.job.target.as_ref().map_or("", |target| &target.config.version);
+        let module = runtime_name(&self.job.module);
+        match step {
+            _ if !is_ok => {}
+            Step::Pull => counters.prepared(module, version),
+            Step::Start => counters.started(module, version),
+            Step::Stop => counters.stopped(module, version),
+            Step::Restart => {
+                counters.stopped(module, version);
+                counters.started(module, version);
+            }
+            _ => {}
+        }
     }
 
     /// Pulls the image; `None` when something else was wanted meanwhile.

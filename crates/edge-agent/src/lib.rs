@@ -21,6 +21,7 @@ mod fake_daemon;
 mod line;
 mod logs;
 mod methods;
+mod metrics;
 mod observe;
 mod plan;
 mod reconcile;
@@ -48,6 +49,7 @@ pub use settings::{About, AgentSettings, Surroundings, Timing};
 
 use backup::{Backup, State};
 use line::Line;
+use metrics::Counters;
 use reconcile::{Outlets, Reconciler};
 
 /// Runs the agent until `shutdown`. Whatever is missing meanwhile (the hub, the daemon, an image)
@@ -76,17 +78,22 @@ pub async fn run(
     // The line and the keeper end after the loop, to pass on its last words.
     let after = Shutdown::new();
     let connection = DeviceClient::start(connection(&settings, workload), clock.clone());
+    let counters = Counters::new(&settings.surroundings, &settings.about.version);
+    let (place, places) = watch::channel(None);
+    let serving = metrics::serve(counters.clone(), management.clone(), places, after.clone());
+    let serving = tokio::spawn(serving);
     let line = Line::new(connection, news, reports, clock.clone(), settings.timing);
+    let line = line.counting(counters.clone());
     let line = tokio::spawn(line.run(after.clone()));
     let keeper = tokio::spawn(backup.keep(state, kept, after.clone()));
 
-    let outlets = Outlets { report, keep };
+    let outlets = Outlets { report, keep, metrics: place, counters };
     let mut reconciler = Reconciler::new(settings, clock, management, outlets, records);
     reconciler.resume(&stages);
     reconciler.run(news_receiver, shutdown).await;
     after.trigger();
     // They end by themselves, and have nothing more to say.
-    let _ = tokio::join!(line, keeper);
+    let _ = tokio::join!(line, keeper, serving);
     Ok(())
 }
 

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::desired::{Desired, Patched, merge};
 use crate::error::chain;
+use crate::metrics::Counters;
 use crate::report::diff;
 use crate::settings::Timing;
 
@@ -50,6 +51,7 @@ pub(crate) struct Line {
     /// When the whole twin is to be read.
     read_at: Mono,
     read_failures: u32,
+    counters: Option<Counters>,
     reading: Option<Reading>,
     sending: Option<Sending>,
 }
@@ -79,9 +81,15 @@ impl Line {
             is_connected: false,
             read_at,
             read_failures: 0,
+            counters: None,
             reading: None,
             sending: None,
         }
+    }
+
+    /// Counts what it does.
+    pub(crate) fn counting(self, counters: Counters) -> Self {
+        Self { counters: Some(counters), ..self }
     }
 
     /// Serves until `shutdown`; then sends the last report, if that is quick, and says goodbye.
@@ -188,6 +196,9 @@ impl Line {
 
     async fn twin_read(&mut self, twin: Result<DeviceTwin, TwinError>) {
         let now = self.clock.now();
+        if let Some(counters) = &self.counters {
+            counters.synced(twin.is_ok());
+        }
         match twin {
             Ok(twin) => {
                 self.read_failures = 0;

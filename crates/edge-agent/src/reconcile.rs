@@ -9,6 +9,7 @@
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 use client::device::{MethodCall, MethodReply};
 use client::edge::ManagementClient;
@@ -27,7 +28,8 @@ use crate::execute::{Done, Effect, Executor, Stopped};
 use crate::line::News;
 use crate::logs::{LogsError, LogsRequest, Origin};
 use crate::methods::{self, Request};
-use crate::observe::{Identities, Look, Observation, Platform, Status, look};
+use crate::metrics::{self, Counters};
+use crate::observe::{Identities, Look, Observation, Platform, Status, look, runtime_name};
 use crate::plan::{Job, Plan, Purpose, Snapshot, Standing, Step, plan};
 use crate::record::{Aim, Records, see};
 use crate::report::{Facts, LastDesired, reported};
@@ -40,6 +42,10 @@ pub(crate) struct Outlets {
     pub(crate) report: watch::Sender<Object>,
     /// What is to survive.
     pub(crate) keep: watch::Sender<State>,
+    /// Where metrics are served.
+    pub(crate) metrics: watch::Sender<Option<SocketAddr>>,
+    /// What is counted.
+    pub(crate) counters: Counters,
 }
 
 /// The state of the loop.
@@ -54,6 +60,10 @@ pub(crate) struct Reconciler {
     /// Which deployment is in force.
     rollout: Rollout,
     is_connected: bool,
+    /// When a deployment came that is not applied yet.
+    arrived_at: Option<Mono>,
+    /// When the time of modules was counted last.
+    watched_at: Mono,
     last_desired: LastDesired,
 
     observation: Option<Observation>,
@@ -92,10 +102,11 @@ impl Reconciler {
         records: Records,
     ) -> Self {
         Self {
-            executor: Executor::new(management.clone()),
+            executor: Executor::new(management.clone(), outlets.counters.clone(), clock.clone()),
             started_at: clock.wall(),
             look_at: clock.now(),
             look_not_before: clock.now(),
+            watched_at: clock.now(),
             settings,
             clock,
             management,
@@ -103,6 +114,7 @@ impl Reconciler {
             platform: Platform::default(),
             rollout: Rollout::default(),
             is_connected: false,
+            arrived_at: None,
             last_desired: LastDesired::nothing_yet(),
             observation: None,
             identities_read_at: None,
@@ -180,6 +192,7 @@ impl Reconciler {
 
     /// Takes in new desired properties.
     fn desired(&mut self, desired: &Desired) {
+        self.arrived_at = Some(self.clock.now());
         self.rollout.take(desired, &self.settings.surroundings, self.clock.now());
         self.deployment_changed();
     }
@@ -196,6 +209,8 @@ impl Reconciler {
         let modules = self.rollout.deployment().into_iter().flat_map(|all| &all.modules);
         let wanted = modules.map(|(module, target)| (module.clone(), Aim::of(Some(target))));
         self.executor.want(wanted.collect());
+        let address = self.rollout.deployment().and_then(metrics::address);
+        self.outlets.metrics.send_if_modified(|now| std::mem::replace(now, address) != address);
     }
 
     /// Plans, and plans anew when the plan shows that a deployment has to be given up.
@@ -236,6 +251,13 @@ impl Reconciler {
             self.identities_read_at = identities.is_ok().then_some(now);
             observation.set_identities(identities);
         }
+        let passed = now - std::mem::replace(&mut self.watched_at, now);
+        let modules = self.rollout.deployment().into_iter().flat_map(|all| &all.modules);
+        for (module, _) in modules.filter(|(_, target)| target.has_to_run()) {
+            let status = observation.modules.get(module).map(|seen| seen.status);
+            let is_running = status == Some(Status::Running);
+            self.outlets.counters.watched(runtime_name(module), is_running, passed);
+        }
         self.unseen.retain(|_, shown_by| *shown_by > look.number);
         let skip = self.busy.keys().chain(self.unseen.keys()).cloned().collect();
         see(&mut self.records, observation, &skip, now, &timing);
@@ -274,6 +296,11 @@ impl Reconciler {
                 Identities::Unknown(why) => Some(why.as_str()),
             };
             self.last_desired = self.last_desired.next(verdict, standings, &self.records, missing);
+            if self.last_desired.is_applied()
+                && let Some(arrived_at) = self.arrived_at.take()
+            {
+                self.outlets.counters.deployed(self.clock.now() - arrived_at);
+            }
         }
         self.publish(standings, false);
         let kept: BTreeMap<String, _> = self
@@ -417,6 +444,7 @@ impl Reconciler {
     /// Answers a direct method, or begins what it asks for.
     fn method(&mut self, call: MethodCall) {
         let (name, payload, reply) = call.split();
+        self.outlets.counters.called(&name);
         let refuse = |reply: MethodReply, status, message: &str| {
             reply.send(status, methods::error_body(message));
         };

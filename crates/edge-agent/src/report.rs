@@ -49,6 +49,11 @@ pub(crate) struct Facts<'a> {
 }
 
 impl LastDesired {
+    /// Whether everything is as it is wanted.
+    pub(crate) fn is_applied(&self) -> bool {
+        self.code == APPLIED
+    }
+
     /// Before anything was looked at.
     pub(crate) fn nothing_yet() -> Self {
         Self { version: None, code: UNKNOWN, description: "no deployment was seen yet".into() }

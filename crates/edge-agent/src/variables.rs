@@ -12,12 +12,14 @@ use manifest::agent::{Env, RegistryCredential};
 use crate::settings::Timing;
 
 /// What the variables say.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Variables {
     cool_off: Option<Duration>,
     intensive_care: Option<Duration>,
     healthy_within: Option<Duration>,
     healthy_after: Option<Duration>,
+    /// Whether metrics are served at all.
+    pub(crate) metrics_enabled: bool,
     /// When images are pulled.
     pub(crate) update_mode: UpdateMode,
     /// Further credentials; those of the manifest come first (er §4.6).
@@ -34,6 +36,21 @@ pub(crate) enum UpdateMode {
     NonBlocking,
     /// All of them before any module is touched.
     WaitForAllPulls,
+}
+
+impl Default for Variables {
+    fn default() -> Self {
+        Self {
+            cool_off: None,
+            intensive_care: None,
+            healthy_within: None,
+            healthy_after: None,
+            metrics_enabled: true,
+            update_mode: UpdateMode::default(),
+            credentials: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
 }
 
 impl Variables {
@@ -89,6 +106,13 @@ impl Variables {
             "farshore_deployment_healthy_after_secs" => {
                 let seconds = number(MINUTES_MAX * 60, "set a number of seconds")?;
                 self.healthy_after = Some(Duration::from_secs(seconds));
+            }
+            "metricsenabled" => {
+                self.metrics_enabled = match value.to_ascii_lowercase().as_str() {
+                    "true" | "1" => true,
+                    "false" | "0" => false,
+                    _ => return Err(wrong("set true or false")),
+                };
             }
             "moduleupdatemode" => {
                 self.update_mode = match value.to_ascii_lowercase().as_str() {
@@ -167,7 +191,7 @@ const COOL_OFF_MAX: u64 = 300;
 const MINUTES_MAX: u64 = 10 * 365 * 24 * 60;
 
 /// Variables of the original that change nothing here, with the reason.
-const ANSWERS: [(&str, &str); 34] = [
+const ANSWERS: [(&str, &str); 33] = [
     ("BackupConfigFilePath", "the deployment is kept sealed in the daemon's directory"),
     ("BackupFolder", STORAGE),
     ("CloseCloudConnectionOnIdleTimeout", "the connection is kept"),
@@ -187,11 +211,10 @@ const ANSWERS: [(&str, &str); 34] = [
     ("MetricMaxUploadAge", TELEMETRY),
     ("MetricScrapeInterval", TELEMETRY),
     ("MetricUploadInterval", TELEMETRY),
-    ("MetricsEnabled", METRICS),
-    ("MetricsHistogramMaxAge", METRICS),
+    ("MetricsHistogramMaxAge", "histograms begin with the process"),
     ("Mode", "there is one way to run"),
     ("ModuleRequestThrottleTimeout", "pulls and other requests do not wait for each other"),
-    ("PerformanceMetricsUpdateFrequency", METRICS),
+    ("PerformanceMetricsUpdateFrequency", "the machine is looked at when metrics are read"),
     ("RequestTimeoutSecs", "methods are answered at once, logs within 60 s"),
     ("RocksDB_MaxManifestFileSize", STORAGE),
     ("RocksDB_MaxOpenFiles", STORAGE),
@@ -205,7 +228,6 @@ const ANSWERS: [(&str, &str); 34] = [
 ];
 const STORAGE: &str = "the agent keeps its state in the daemon's directory";
 const TELEMETRY: &str = "nothing is sent to the maker of this program, nor to anybody else";
-const METRICS: &str = "the agent serves no metrics yet";
 
 #[cfg(test)]
 mod tests {

@@ -61,7 +61,12 @@ impl Agent {
             AgentSettings { timing, ..settings(daemon) },
             Clock::system(),
             ManagementClient::new(&daemon.management_socket()),
-            Outlets { report: report_sender, keep },
+            Outlets {
+                report: report_sender,
+                keep,
+                metrics: watch::Sender::new(None),
+                counters: Counters::new(&test_surroundings(), ""),
+            },
             records,
         );
         reconciler.resume(&stages);
