@@ -48,9 +48,12 @@ class WebSocket:
         options = {"ca_certs": str(ca_path)}
         if certificate:
             options |= {"certfile": str(certificate.path), "keyfile": str(certificate.key_path)}
-        self.socket = websocket.create_connection(
-            f"wss://{address}:443{path}", timeout=deadline, sslopt=options, subprotocols=[subprotocol]
-        )
+        try:
+            self.socket = websocket.create_connection(
+                f"wss://{address}:443{path}", timeout=deadline, sslopt=options, subprotocols=[subprotocol]
+            )
+        except websocket.WebSocketConnectionClosedException as error:
+            raise Closed(str(error)) from None
         answered = self.socket.getsubprotocol()
         assert answered and answered.lower() == subprotocol.lower(), f"the server speaks {answered}"
         self._rest = b""

@@ -460,6 +460,41 @@ def test_resumed_tls_does_not_skip_the_question(hub):
         assert code == 5, f"resumed: {reused}"
 
 
+class Outlived(Identity):
+    """Its tokens have two seconds left, the allowance for clocks that differ included."""
+
+    def token(self, **options):
+        self.ends = time.time() + 2
+        return super().token(expires=self.ends - SKEW_SECONDS, **options)
+
+
+SKEW_SECONDS = 300
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_session_ends_with_its_token(hub, device, transport):
+    """B25, and dp §3.3: at its end and not later than a second after; not before either."""
+    brief = Outlived(hub, device.device_id, None, device.key, device.document)
+    with connected(brief, transport) as client:
+        client.send(b"in time")
+        client.end()
+        # Tokens count whole seconds.
+        assert int(brief.ends) - 0.1 < time.time() < brief.ends + CUT_SECONDS
+
+
+def test_a_token_that_is_renewed_carries_its_session_on(hub, device):
+    """dp §4.2: over AMQP a new token takes the place of the old one, on the same links."""
+    brief = Outlived(hub, device.device_id, None, device.key, device.document)
+    with connected(brief, "amqp") as client:
+        client.send(b"first")
+        ends = brief.ends
+        assert client.wire.put_token(device.token(), device.resource, message_id="9", attach=False) == 200
+        client.number = 9
+        until("the first token has run out", lambda: time.time() > ends + CUT_SECONDS, 5)
+        client.send(b"second")
+    assert [event.body for event in hub.events.telemetry(device.sender)] == [b"first", b"second"]
+
+
 # Who never was
 
 
