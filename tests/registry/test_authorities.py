@@ -273,6 +273,9 @@ def test_the_command_line_registers_verifies_and_deletes(hub, name, tmp_path):
     string = farshore("device", "connection-string", device, *login)
     assert string.stdout.strip().endswith(f";DeviceId={device};x509=true"), string.stdout
     assert lets_in(hub, device, authority.issue(device))
+    module = farshore("module", "create", device, "m1", "--x509-ca", *login)
+    assert module.returncode == 0 and "certificateAuthority" in module.stdout, module.stderr
+    assert lets_in(hub, f"{device}/m1", authority.issue(f"{device}/m1"))
 
     twice = certificate("create", name, "--path", authority.certificate.path)
     assert twice.returncode == 6 and "certificate update" in twice.stderr, twice.stderr
