@@ -25,7 +25,7 @@ use crate::identity::{self, BackupError, Identities};
 use crate::keys::{Keys, KeysError};
 use crate::lifecycle;
 use crate::management::{Management, OwnerRequest, System};
-use crate::modules::{BuiltinAgent, Jobs, Modules, Place};
+use crate::modules::{BuiltinAgent, Jobs, Modules, Place, Pulls};
 use crate::peer::Throttle;
 use crate::provision::{self, DeviceFacts, HubDial, ProvisionError};
 use crate::sockets::{SocketError, Sockets};
@@ -383,6 +383,7 @@ fn modules(
         },
         agent_restarts: watch::Sender::new(0),
         jobs: Jobs::default(),
+        pulls: Pulls::new(Arc::clone(&settings.runtime), settings.clock.clone()),
     }
 }
 

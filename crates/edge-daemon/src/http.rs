@@ -112,7 +112,7 @@ fn is_json(content_type: &str) -> bool {
 }
 
 /// Why a request is not served, as the caller hears it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
     status: StatusCode,
     message: String,
@@ -134,6 +134,11 @@ impl Refusal {
 
     pub(crate) fn of(status: StatusCode, error: &dyn std::error::Error) -> Self {
         Self::new(status, ErrorBody::new(error).message)
+    }
+
+    /// Its words.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
     }
 
     /// The same with other words.

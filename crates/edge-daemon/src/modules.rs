@@ -4,6 +4,7 @@
 //! is no module of the runtime but part of the daemon; it is shown among them all the same.
 
 mod details;
+mod pulls;
 mod spec;
 
 use std::collections::HashMap;
@@ -25,6 +26,7 @@ use crate::sockets::{SocketError, Sockets};
 use crate::workload::AGENT_NAME;
 
 pub(crate) use details::BuiltinAgent;
+pub(crate) use pulls::Pulls;
 
 /// The modules.
 pub(crate) struct Modules {
@@ -35,6 +37,7 @@ pub(crate) struct Modules {
     /// Counts the requests to restart the agent.
     pub(crate) agent_restarts: watch::Sender<u64>,
     pub(crate) jobs: Jobs,
+    pub(crate) pulls: Pulls,
 }
 
 /// What a module's specification depends on.
@@ -199,15 +202,14 @@ impl Modules {
         if spec.pull_policy == PullPolicy::Never {
             return Ok(());
         }
-        let Err(error) = self.runtime.pull(&spec.image, spec.auth.as_ref()).await else {
+        let Err(error) = self.pulls.pull(&spec.image, spec.auth.as_ref()).await else {
             return Ok(());
         };
         if self.runtime.has_image(&spec.image).await? {
-            let error = &error as &dyn std::error::Error;
-            tracing::warn!(module = %spec.name, image = %spec.image, error, "cannot pull the image, going on with the one that is here");
+            tracing::warn!(module = %spec.name, image = %spec.image, error = error.message(), "cannot pull the image, going on with the one that is here");
             return Ok(());
         }
-        Err(error.into())
+        Err((*error).clone())
     }
 
     /// Creates the module under another name and removes it again: the runtime's own check of

@@ -29,6 +29,40 @@ fn with_options(name: &str, image: &str, options: Value) -> ModuleSpec {
 }
 
 #[tokio::test]
+async fn a_pull_that_was_given_up_is_joined_by_the_next_who_wants_the_image() {
+    let place = Place::new().await;
+    let daemon = place.start().await;
+    place.runtime.holds_pulls.send_replace(true);
+    let client = place.management();
+    let first = tokio::spawn(async move { client.prepare_update(&spec("sensor", "x:1")).await });
+    let mut calls = Vec::new();
+    while calls.is_empty() {
+        calls = place.runtime.take_calls();
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(calls, ["pull x:1"]);
+    first.abort();
+    assert!(first.await.unwrap_err().is_cancelled());
+
+    // Other settings, the same image; and another image beside it.
+    let client = place.management();
+    let second = with_options("sensor", "x:1", json!({"Tty": true}));
+    let second = tokio::spawn(async move { client.create_module(&second).await });
+    let client = place.management();
+    let other = tokio::spawn(async move { client.prepare_update(&spec("other", "y:1")).await });
+    while calls.last().is_none_or(|call| call != "pull y:1") {
+        calls.extend(place.runtime.take_calls());
+        tokio::task::yield_now().await;
+    }
+    place.runtime.holds_pulls.send_replace(false);
+    second.await.unwrap().unwrap();
+    other.await.unwrap().unwrap();
+    calls.extend(place.runtime.take_calls());
+    assert_eq!(calls, ["pull x:1", "pull y:1", "create sensor"]);
+    daemon.end().await;
+}
+
+#[tokio::test]
 async fn a_modules_life() {
     let place = Place::new().await;
     let daemon = place.start().await;

@@ -16,6 +16,8 @@ type BoxFuture<'a, T> =
 
 #[derive(Default)]
 pub(crate) struct FakeRuntime {
+    /// Whether pulls wait.
+    pub(crate) holds_pulls: tokio::sync::watch::Sender<bool>,
     state: Mutex<State>,
     /// Held by a test that wants stopping to take long.
     pub(crate) stopping: tokio::sync::Mutex<()>,
@@ -183,8 +185,9 @@ impl ModuleRuntime for FakeRuntime {
         _auth: Option<&'a RegistryAuth>,
     ) -> BoxFuture<'a, ()> {
         Box::pin(async move {
+            self.state.lock().calls.push(format!("pull {image}"));
+            let _ = self.holds_pulls.subscribe().wait_for(|holds| !holds).await;
             let mut state = self.state.lock();
-            state.calls.push(format!("pull {image}"));
             if state.is_registry_down {
                 return Err(RuntimeError::ImageUnavailable {
                     image: image.to_string(),
