@@ -17,10 +17,10 @@ def edge(site):
     edge.module_name = module_name
     routes = {}
     for combination in itertools.product(cells.VERSIONS, cells.PROTOCOLS, cells.CREDENTIALS):
-        out, loop = module_name(*combination, "out"), module_name(*combination, "in")
-        routes[f"up-{out}"] = f"FROM /messages/modules/{out}/outputs/up INTO $upstream"
-        endpoint = f'BrokeredEndpoint("/modules/{loop}/inputs/in")'
-        routes[f"loop-{loop}"] = f"FROM /messages/modules/{loop}/outputs/loop INTO {endpoint}"
+        routes |= routes_of(module_name(*combination, "out"), module_name(*combination, "in"))
+    for vector in cells.VECTORS:
+        if name := vector.get("module"):
+            routes |= routes_of(name, name)
     try:
         edge.deploy(manifest.deployment(routes=routes))
         edge.wait_until_hub_listens()
@@ -29,6 +29,15 @@ def edge(site):
     finally:
         edge.stop()
     assert "panicked" not in edge.service.log(whole=True)
+
+
+def routes_of(out, loop):
+    """What a module sends to its output `up` goes upstream, what to `loop`, to its own input."""
+    endpoint = f'BrokeredEndpoint("/modules/{loop}/inputs/in")'
+    return {
+        f"up-{out}": f"FROM /messages/modules/{out}/outputs/up INTO $upstream",
+        f"loop-{loop}": f"FROM /messages/modules/{loop}/outputs/loop INTO {endpoint}",
+    }
 
 
 def module_name(sdk, protocol, credential, purpose):

@@ -33,11 +33,12 @@ COMPOSITES = ("source", "target", "accepted", "rejected", "released", "modified"
 
 
 class Player:
-    """One vector on its way."""
+    """One vector on its way: to the hub, or to an edge hub below it."""
 
-    def __init__(self, site, vector):
+    def __init__(self, site, vector, edge=None):
         self.site = site
         self.hub = site.hub
+        self.edge = edge
         self.vector = vector
         self.values = {}
         self.identities = {}
@@ -49,7 +50,10 @@ class Player:
 
     def _new_identity(self, name, what):
         credential = self.vector["credential"]
-        if what == "device":
+        if what == "edge":
+            identity = self.site.identity(credential, self.edge.device_id, self.vector["module"])
+            self.values["d"] = identity.device_id
+        elif what == "device":
             identity = self.site.identity(credential, f"replay-{uuid.uuid4().hex[:8]}")
         else:
             device = self.identities[what.split("/")[0]].device_id
@@ -60,15 +64,16 @@ class Player:
             self.values[f"{name}.token"] = identity.token()
 
     def play(self):
-        self.values |= {"host": self.hub.address, "hub": self.hub.address.split(".")[0]}
+        host, trust = self._server()
+        self.values |= {"host": host, "hub": host.split(".")[0], "upstream": self.hub.address}
         self.since = self.hub.events.mark()
         certificate = next(iter(self.identities.values())).certificate
         if path := self.vector.get("path"):
             subprotocol = self.vector["subprotocol"]
-            transport = WebSocket(self.hub.address, self.hub.ca_path, path, subprotocol, certificate)
+            transport = WebSocket(host, trust, path, subprotocol, certificate)
         else:
             port = 8883 if self.vector["protocol"] == "mqtt" else amqp.PORT
-            transport = Tls(self.hub.address, self.hub.ca_path, port, certificate)
+            transport = Tls(host, trust, port, certificate)
         kind = MqttSide if self.vector["protocol"] == "mqtt" else AmqpSide
         side = kind(self, transport)
         try:
@@ -80,6 +85,14 @@ class Player:
         finally:
             transport.close()
             self.pool.shutdown(wait=False)
+
+    def _server(self):
+        """Whom the SDK dials, and the file of what it trusts."""
+        if self.edge is None:
+            return self.hub.address, self.hub.ca_path
+        trust = self.edge.dir / "replay-trust.pem"
+        trust.write_text(self.edge.trust_pem())
+        return self.edge.host_name, trust
 
     def _step(self, side, step):
         if "back-end" in step:
