@@ -4,7 +4,8 @@
 //! without case and a trailing slash is nothing. The whole path is decoded once and then split:
 //! IoT Explorer sends `devices%2Fquery`, and no id can hold a `/`. The routes below `/events` and
 //! `/certificates` are our own; the latter have the verbs and bodies of the service's management
-//! interface, which has no host name here (sa §8.1). What the service documents and we have not built is named, not guessed.
+//! interface, which has no host name here (sa §8.1). What the service documents and we have not
+//! built is named, not guessed.
 
 mod query;
 
