@@ -47,6 +47,11 @@ const SENSOR_NAMES: [&str; 2] = [
     "mcr.microsoft.com/azureiotedge-simulated-temperature-sensor",
     "farshore-simulated-temperature-sensor",
 ];
+/// Whether an image of this repository is part of this program, and never pulled.
+pub(crate) fn is_builtin(repository: &str) -> bool {
+    EDGE_HUB_NAMES.contains(&repository) || SENSOR_NAMES.contains(&repository)
+}
+
 /// The user of the sensor's image; it needs no rights.
 const SENSOR_USER: &str = "1000:1000";
 

@@ -1,22 +1,27 @@
 //! `iotedge check`: common problems of an edge device's configuration and connectivity, before
 //! they cost messages.
 //!
-//! First everything is looked at ([`facts`]), then each check is a pure function of what was seen
-//! (`configuration.rs`, `engine.rs`, `storage.rs`, `connectivity.rs`), then the report is printed
-//! ([`report`]). Ids, outcomes and words: `edge-runtime.md` §6.3. Checks of the original that ask
-//! what does not exist here (separate daemons, a diagnostics container) are left out.
+//! First everything is looked at ([`facts`]), then each check of the [`table`] is a pure function of
+//! what was seen (`configuration.rs`, `certificates.rs`, `engine.rs`, `storage.rs`,
+//! `connectivity.rs`), then the report is printed ([`report`]). Ids, outcomes and words:
+//! `edge-runtime.md` §6.3. Checks of the original that ask what does not exist here keep their ids,
+//! and say so. `--production` judges the checklist instead ([`production`]).
 
+mod certificates;
 mod configuration;
 mod connectivity;
 mod docker;
 mod engine;
 mod facts;
+mod production;
 mod report;
 mod storage;
+mod table;
 
 #[cfg(test)]
 mod tests;
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
@@ -26,7 +31,8 @@ use super::place::Place;
 use crate::commands::{FAILED, Failure, USAGE};
 use crate::output::{print, print_json};
 use facts::Facts;
-use report::{Outcome, Report};
+use report::{Outcome, Paint, Report};
+use table::{CHECKS, Judge, Section};
 
 /// Arguments of `iotedge check`.
 #[derive(Debug, clap::Args)]
@@ -58,141 +64,92 @@ pub(super) struct Arguments {
     /// Treat warnings as errors
     #[arg(long)]
     warnings_as_errors: bool,
+    /// Version that the daemon should have
+    #[arg(long, visible_alias = "expected-aziot-edge-version", value_name = "VERSION")]
+    expected_aziot_edged_version: Option<String>,
+    /// Version that the identity, key and certificate services should have
+    #[arg(long, value_name = "VERSION")]
+    expected_aziot_version: Option<String>,
+    #[command(flatten)]
+    production: production::Arguments,
+    /// Whether to colour the report
+    #[arg(long, value_enum, default_value = "auto", value_name = "WHEN")]
+    color: Color,
+    #[command(flatten)]
+    unheard: Unheard,
 }
 
-/// Which part of the report a check is in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Section {
-    Configuration,
-    Connectivity,
+/// Options of the original that have no effect here; each is answered.
+#[derive(Debug, clap::Args)]
+struct Unheard {
+    /// No effect: no diagnostics container is run
+    #[arg(long, value_name = "IMAGE")]
+    diagnostics_image_name: Option<String>,
+    /// No effect: the daemon is asked over its socket
+    #[arg(long, value_name = "PATH")]
+    aziot_edged: Option<PathBuf>,
+    /// No effect: the clock is compared with the hub's
+    #[arg(long, value_name = "HOST:PORT")]
+    ntp_server: Option<String>,
 }
 
-impl Section {
-    const ALL: [Self; 2] = [Self::Configuration, Self::Connectivity];
-
-    fn heading(self) -> &'static str {
-        match self {
-            Self::Configuration => "Configuration checks",
-            Self::Connectivity => "Connectivity checks",
-        }
+impl Unheard {
+    fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        let mut note = |is_given: bool, text: &str| is_given.then(|| notes.push(text.to_owned()));
+        note(
+            self.diagnostics_image_name.is_some(),
+            "--diagnostics-image-name has no effect: no diagnostics container is run",
+        );
+        note(
+            self.aziot_edged.is_some(),
+            "--aziot-edged has no effect: the daemon is asked over its socket",
+        );
+        note(
+            self.ntp_server.is_some(),
+            "--ntp-server has no effect: the clock is compared with the hub's, by which tokens are judged",
+        );
+        notes
     }
 }
 
-/// A check: what it is called, and how it judges what was seen.
-struct Check {
-    id: &'static str,
-    description: &'static str,
-    section: Section,
-    judge: fn(&Facts) -> Outcome,
+/// When the report has colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Color {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
 }
 
-const fn check(
-    section: Section,
-    id: &'static str,
-    description: &'static str,
-    judge: fn(&Facts) -> Outcome,
-) -> Check {
-    Check { id, description, section, judge }
+impl Color {
+    fn paint(self) -> Paint {
+        let wanted = match self {
+            Self::Always => true,
+            Self::Never => false,
+            Self::Auto => {
+                let unwanted = host::env::var("NO_COLOR").ok().flatten();
+                std::io::stdout().is_terminal() && unwanted.is_none_or(|value| value.is_empty())
+            }
+        };
+        if wanted { Paint::Colored } else { Paint::Plain }
+    }
 }
-
-/// Every check, in the order of the report.
-const CHECKS: [Check; 15] = {
-    use Section::{Configuration, Connectivity};
-    [
-        check(
-            Configuration,
-            "aziot-edged-config-well-formed",
-            "aziot-edged configuration is well-formed",
-            configuration::well_formed,
-        ),
-        check(
-            Configuration,
-            "hostname",
-            "configuration has correct hostname",
-            configuration::hostname,
-        ),
-        check(
-            Configuration,
-            "container-engine-uri",
-            "container engine is installed and functional",
-            engine::uri,
-        ),
-        check(
-            Configuration,
-            "connect-management-uri",
-            "configuration has correct URIs for daemon mgmt endpoint",
-            configuration::management,
-        ),
-        check(
-            Configuration,
-            "host-local-time",
-            "host time is close to reference time",
-            connectivity::local_time,
-        ),
-        check(Configuration, "container-engine-dns", "DNS server", engine::dns),
-        check(
-            Configuration,
-            "edge-ca-expiry",
-            "production readiness: certificates",
-            configuration::edge_ca_expiry,
-        ),
-        check(
-            Configuration,
-            "container-engine-logrotate",
-            "production readiness: logs policy",
-            engine::log_rotation,
-        ),
-        check(
-            Configuration,
-            "edge-agent-storage-mounted-from-host",
-            "production readiness: Edge Agent's storage directory is persisted on the host filesystem",
-            storage::edge_agent,
-        ),
-        check(
-            Configuration,
-            "edge-hub-storage-mounted-from-host",
-            "production readiness: Edge Hub's storage directory is persisted on the host filesystem",
-            storage::edge_hub,
-        ),
-        check(
-            Configuration,
-            "check-agent-image",
-            "Agent image is valid and can be pulled from upstream",
-            configuration::agent_image,
-        ),
-        check(
-            Configuration,
-            "proxy-settings",
-            "proxy settings are consistent in aziot-edged, moby daemon and config.toml",
-            engine::proxy,
-        ),
-        check(
-            Connectivity,
-            "host-connect-iothub-amqp",
-            "host can connect to and perform TLS handshake with iothub AMQP port",
-            connectivity::amqp,
-        ),
-        check(
-            Connectivity,
-            "host-connect-iothub-https",
-            "host can connect to and perform TLS handshake with iothub HTTPS / WebSockets port",
-            connectivity::https,
-        ),
-        check(
-            Connectivity,
-            "host-connect-iothub-mqtt",
-            "host can connect to and perform TLS handshake with iothub MQTT port",
-            connectivity::mqtt,
-        ),
-    ]
-};
 
 pub(super) async fn run(place: Place, arguments: &Arguments, output: Form) -> Result<(), Failure> {
-    known(&arguments.dont_run)?;
+    let notes = known(&arguments.dont_run)?;
+    for note in notes.into_iter().chain(arguments.unheard.notes()) {
+        eprintln!("note: {note}");
+    }
     let facts = facts::gather(place, arguments).await;
+    if arguments.production.production {
+        return production::report(&facts, arguments, output);
+    }
     let report = judge(&facts, &arguments.dont_run);
     match output {
-        Form::Text => print(&report.to_text(arguments.verbose))?,
+        Form::Text => print(&report.to_text(arguments.verbose, arguments.color.paint()))?,
         Form::Json => print_json(&report.to_json(&facts.additional_info()))?,
     }
     match report.has_failed(arguments.warnings_as_errors) {
@@ -223,11 +180,11 @@ pub(super) async fn document(
 fn judge(facts: &Facts, left_out: &[String]) -> Report {
     let mut report = Report::default();
     let mut fatal = None;
-    for check in &CHECKS {
+    for check in CHECKS {
         let outcome = match fatal {
             _ if left_out.iter().any(|id| id == check.id) => Outcome::Ignored(None),
             Some(id) => Outcome::Skipped(id),
-            None => (check.judge)(facts),
+            None => check.outcome(facts),
         };
         if matches!(outcome, Outcome::Fatal(_)) {
             fatal = Some(check.id);
@@ -237,15 +194,27 @@ fn judge(facts: &Facts, left_out: &[String]) -> Report {
     report
 }
 
-/// A misspelled id would silently leave nothing out.
-fn known(ids: &[String]) -> Result<(), Failure> {
-    match ids.iter().find(|id| CHECKS.iter().all(|check| check.id != **id)) {
-        None => Ok(()),
-        Some(id) => Err(Failure::new(
-            USAGE,
-            format!("there is no check {id:?}; list them with: iotedge check-list"),
-        )),
+/// A misspelled id would silently leave nothing out. Notes are for those without a meaning here.
+fn known(ids: &[String]) -> Result<Vec<String>, Failure> {
+    let mut notes = Vec::new();
+    for id in ids {
+        let check = CHECKS.iter().find(|check| check.id == *id);
+        match check.map(|check| check.judge) {
+            Some(Judge::NoMeaning(why)) => {
+                notes.push(format!("check {id} has no meaning here: {why}"));
+            }
+            Some(Judge::By(_)) => {}
+            None if production::is_row(id) => {}
+            None if table::RETIRED.contains(&id.as_str()) => {
+                notes.push(format!("check {id} is of an older version and is not made any more"));
+            }
+            None => {
+                let text = format!("there is no check {id:?}; list them with: iotedge check-list");
+                return Err(Failure::new(USAGE, text));
+            }
+        }
     }
+    Ok(notes)
 }
 
 /// Prints the checks there are.
@@ -259,10 +228,11 @@ pub(super) fn list(output: Form) -> Result<(), Failure> {
                     .map(|check| json!({"id": check.id, "description": check.description}))
                     .collect()
             };
-            let sections: Map<String, Value> = Section::ALL
+            let mut sections: Map<String, Value> = Section::ALL
                 .map(|section| (section.heading().to_owned(), of(section).into()))
                 .into_iter()
                 .collect();
+            sections.insert(production::HEADING.to_owned(), production::rows_json());
             print_json(&sections)
         }
     }
@@ -273,9 +243,19 @@ fn list_text() -> String {
     for section in Section::ALL {
         text.push_str(&format!("{}:\n", section.heading()));
         for check in CHECKS.iter().filter(|check| check.section == section) {
-            text.push_str(&format!("    {:<40}{}\n", check.id, check.description));
+            let meaning = match check.judge {
+                Judge::By(_) => "",
+                Judge::NoMeaning(_) => " (no meaning here)",
+            };
+            text.push_str(&list_line(check.id, &format!("{}{meaning}", check.description)));
         }
         text.push('\n');
     }
+    text.push_str(&production::list_text());
     text
+}
+
+fn list_line(id: &str, description: &str) -> String {
+    // Some ids of the original are longer than the column.
+    format!("    {id:<47} {description}\n")
 }

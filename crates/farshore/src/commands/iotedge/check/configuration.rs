@@ -61,6 +61,60 @@ pub(super) fn management(facts: &Facts) -> Outcome {
     }
 }
 
+/// `config-up-to-date`, `configs-up-to-date`: what is in the file is in effect.
+pub(super) fn up_to_date(facts: &Facts) -> Outcome {
+    if facts.config.is_err() {
+        return Outcome::Skipped(WELL_FORMED);
+    }
+    match facts.applied {
+        None => Outcome::Skipped(MANAGEMENT),
+        // Both are known to the second.
+        Some(applied) if applied.changed > applied.began + SignedDuration::from_secs(2) => {
+            Outcome::warning(format!(
+                "config.toml was changed at {}, after the runtime began at {}; bring it into effect with: \
+                 sudo iotedge config apply",
+                applied.changed, applied.began
+            ))
+        }
+        Some(_) => Outcome::Ok,
+    }
+}
+
+/// `keyd-running` and others: the daemon plays them all.
+pub(super) fn service(facts: &Facts) -> Outcome {
+    match facts.daemon {
+        Ok(_) => Outcome::Ok,
+        Err(_) => Outcome::Skipped(MANAGEMENT),
+    }
+}
+
+/// `aziot-edge-version`.
+pub(super) fn edge_version(facts: &Facts) -> Outcome {
+    version(facts, facts.expected.daemon.as_deref(), "--expected-aziot-edged-version")
+}
+
+/// `aziot-version`.
+pub(super) fn services_version(facts: &Facts) -> Outcome {
+    version(facts, facts.expected.services.as_deref(), "--expected-aziot-version")
+}
+
+/// Nobody is asked over the network which version is the newest.
+fn version(facts: &Facts, expected: Option<&str>, option: &str) -> Outcome {
+    let Ok(daemon) = &facts.daemon else { return Outcome::Skipped(MANAGEMENT) };
+    let running = &daemon.info.version;
+    match expected {
+        None if running != OWN_VERSION => Outcome::warning(format!(
+            "the runtime that runs is {running}, the installed one {OWN_VERSION}; restart it with: \
+             sudo iotedge system restart"
+        )),
+        None => Outcome::ignored(format!("name the version to compare with by {option}")),
+        Some(expected) if expected != running => Outcome::warning(format!(
+            "the runtime that runs is {running}, but {expected} is expected; update it"
+        )),
+        Some(_) => Outcome::Ok,
+    }
+}
+
 /// `edge-ca-expiry`.
 pub(super) fn edge_ca_expiry(facts: &Facts) -> Outcome {
     if facts.config.is_err() {
@@ -107,3 +161,4 @@ const HOST_NAME_LENGTH_MAX: usize = 64;
 /// As the original (`edge-runtime.md` §6.3).
 const WARN_BEFORE: SignedDuration = SignedDuration::from_hours(7 * 24);
 const KNOWN_AGENT: &str = "mcr.microsoft.com/azureiotedge-agent";
+const OWN_VERSION: &str = env!("CARGO_PKG_VERSION");

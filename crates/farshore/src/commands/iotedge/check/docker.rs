@@ -1,13 +1,15 @@
 //! What the container engine says about itself and about modules' containers.
 //!
-//! Three read-only questions over its socket, answered by any engine that the runtime takes. It is
+//! Read-only questions over its socket, answered by any engine that the runtime takes. It is
 //! not `containers::DockerRuntime`: connecting that makes the modules' network, and a check changes
 //! nothing.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use host::http::{Client, HttpError, Request};
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -22,6 +24,14 @@ pub(super) struct Engine {
     pub(super) log_driver: Option<String>,
     /// The proxy through which it pulls images.
     pub(super) https_proxy: Option<String>,
+    /// How layers are kept, such as `overlay2`.
+    pub(super) storage_driver: Option<String>,
+    /// `1` or `2`.
+    pub(super) cgroup_version: Option<String>,
+    /// The machine's architecture, as images name it.
+    pub(super) architecture: Option<String>,
+    /// Where images and volumes lie.
+    pub(super) root: Option<PathBuf>,
 }
 
 /// A module's container.
@@ -31,6 +41,45 @@ pub(super) struct Container {
     pub(super) env: BTreeMap<String, String>,
     /// What is mounted into it.
     pub(super) mounts: Vec<Mount>,
+    /// The image that it was made from, by its id.
+    pub(super) image_id: String,
+    /// When it was started last.
+    pub(super) started: Option<Timestamp>,
+    /// Its addresses in the engine's networks.
+    pub(super) addresses: Vec<String>,
+    /// What it may do on the machine, and how its log is kept.
+    pub(super) host: HostConfig,
+}
+
+/// What a container may do on the machine.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct HostConfig {
+    /// Its bound of memory in bytes; 0: none.
+    pub(super) memory: u64,
+    pub(super) privileged: bool,
+    pub(super) network_mode: String,
+    pub(super) pid_mode: String,
+    pub(super) dns: Option<Vec<String>>,
+    pub(super) log_config: LogConfig,
+}
+
+/// How its log is kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct LogConfig {
+    pub(super) r#type: String,
+    pub(super) config: Option<BTreeMap<String, String>>,
+}
+
+/// An image of the engine.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Image {
+    /// Its architecture.
+    pub(super) architecture: String,
+    /// Bytes of its layers.
+    pub(super) size: u64,
 }
 
 /// Something that is mounted into a container.
@@ -75,6 +124,10 @@ impl Docker {
             version: version.version,
             log_driver: info.logging_driver.filter(|text| !text.is_empty()),
             https_proxy: info.https_proxy.filter(|text| !text.is_empty()),
+            storage_driver: info.driver,
+            cgroup_version: info.cgroup_version,
+            architecture: version.arch,
+            root: info.docker_root_dir,
         })
     }
 
@@ -92,7 +145,38 @@ impl Docker {
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .collect(),
             mounts: found.mounts,
+            image_id: found.image,
+            started: found.state.started_at.and_then(|text| text.parse().ok()),
+            addresses: found
+                .network_settings
+                .networks
+                .into_values()
+                .map(|network| network.ip_address)
+                .filter(|address| !address.is_empty())
+                .collect(),
+            host: found.host_config,
         }))
+    }
+
+    /// An image by its id; none when it is gone.
+    pub(super) async fn image(&self, id: &str) -> Result<Option<Image>, Vec<String>> {
+        self.ask_for(&format!("/images/{}/json", iot_proto::percent::encode(id))).await
+    }
+
+    /// Names of volumes that no container uses.
+    pub(super) async fn unused_volumes(&self) -> Result<Vec<String>, Vec<String>> {
+        let filters = iot_proto::percent::encode(r#"{"dangling":["true"]}"#);
+        let found: Volumes = self.ask(&format!("/volumes?filters={filters}")).await?;
+        let volumes = found.volumes.unwrap_or_default();
+        Ok(volumes.into_iter().map(|volume| volume.name).collect())
+    }
+
+    /// Bytes of memory that a container takes; none when it is not there.
+    pub(super) async fn memory_used(&self, name: &str) -> Result<Option<u64>, Vec<String>> {
+        let name = iot_proto::percent::encode(name);
+        let path = format!("/containers/{name}/stats?stream=false&one-shot=true");
+        let found: Option<Stats> = self.ask_for(&path).await?;
+        Ok(found.and_then(|stats| stats.memory_stats.usage))
     }
 
     async fn ask<T: DeserializeOwned>(&self, path: &str) -> Result<T, Vec<String>> {
@@ -139,6 +223,7 @@ fn older(version: &str) -> bool {
 struct Version {
     #[serde(default)]
     version: String,
+    arch: Option<String>,
     api_version: String,
 }
 
@@ -147,6 +232,9 @@ struct Version {
 struct Info {
     logging_driver: Option<String>,
     https_proxy: Option<String>,
+    driver: Option<String>,
+    cgroup_version: Option<String>,
+    docker_root_dir: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -155,6 +243,56 @@ struct Inspected {
     config: InspectedConfig,
     #[serde(default)]
     mounts: Vec<Mount>,
+    #[serde(default)]
+    image: String,
+    #[serde(default)]
+    state: InspectedState,
+    #[serde(default)]
+    host_config: HostConfig,
+    #[serde(default)]
+    network_settings: InspectedNetworks,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct InspectedState {
+    started_at: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct InspectedNetworks {
+    networks: BTreeMap<String, InspectedNetwork>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct InspectedNetwork {
+    #[serde(rename = "IPAddress")]
+    ip_address: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Volumes {
+    volumes: Option<Vec<Volume>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Volume {
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct Stats {
+    #[serde(default)]
+    memory_stats: MemoryStats,
+}
+
+#[derive(Default, Deserialize)]
+struct MemoryStats {
+    usage: Option<u64>,
 }
 
 #[derive(Deserialize)]

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::configuration::WELL_FORMED;
+use super::docker::{Container, LogConfig};
 use super::facts::Facts;
 use super::report::Outcome;
 
@@ -27,11 +28,39 @@ pub(super) fn dns(facts: &Facts) -> Outcome {
         Ok(settings) => settings,
         Err(outcome) => return outcome,
     };
+    let each_has_own = each_container(facts, |container| {
+        container.host.dns.as_ref().is_some_and(|servers| !servers.is_empty())
+    });
     match settings.and_then(|settings| settings.get("dns")) {
         Some(Value::Array(servers)) if !servers.is_empty() => Outcome::Ok,
+        _ if each_has_own => Outcome::Ok,
         _ => Outcome::warning(
             "Container engine is not configured with DNS server setting, which may impact connectivity to IoT Hub.\n\
              Name the servers in \"dns\" of the engine's settings file, and restart the engine.",
+        ),
+    }
+}
+
+/// Whether there are modules and all are as they should be, by their createOptions.
+fn each_container(facts: &Facts, is_good: impl Fn(&Container) -> bool) -> bool {
+    !facts.containers.is_empty() && facts.containers.values().all(is_good)
+}
+
+/// `container-engine-ipv6`: a network with IPv6 needs an engine with IPv6.
+pub(super) fn ipv6(facts: &Facts) -> Outcome {
+    let Ok(config) = &facts.config else { return Outcome::Skipped(WELL_FORMED) };
+    if !config.engine.network.ipv6 {
+        return Outcome::ignored("the modules' network is configured without IPv6");
+    }
+    let settings = match settings(facts) {
+        Ok(settings) => settings,
+        Err(outcome) => return outcome,
+    };
+    match settings.and_then(|settings| settings.get("ipv6")) {
+        Some(Value::Bool(true)) => Outcome::Ok,
+        _ => Outcome::error(
+            "moby_runtime.network in config.toml asks for IPv6, but the container engine is not configured for it; \
+             set \"ipv6\": true in the engine's settings file, and restart the engine",
         ),
     }
 }
@@ -53,6 +82,14 @@ pub(super) fn log_rotation(facts: &Facts) -> Outcome {
     let options = settings.and_then(|settings| settings.get("log-opts"));
     let is_set = |name: &str| options.and_then(|options| options.get(name)).is_some();
     if is_set("max-file") && is_set("max-size") {
+        return Outcome::Ok;
+    }
+    let rotates = |container: &Container| {
+        let LogConfig { r#type, config } = &container.host.log_config;
+        let has = |name: &str| config.as_ref().is_some_and(|config| config.contains_key(name));
+        rotates_by_itself(r#type) || r#type == "none" || (has("max-file") && has("max-size"))
+    };
+    if each_container(facts, rotates) {
         return Outcome::Ok;
     }
     Outcome::warning(

@@ -1,21 +1,19 @@
-//! Everything that the checks judge, looked at once: files, the daemon, the engine, the hub.
+//! Everything that the checks judge, looked at once: files, the daemon, the engine, the hub; what
+//! only the production checklist asks is in [`production`].
 
+pub(super) mod files;
+pub(super) mod hub;
+pub(super) mod production;
+
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
 
-use client::Dial;
-use client::dial::{AMQP_PORT, DialError, HTTPS_PORT, MQTT_PORT};
 use client::edge::ManagementClient;
-use client::environment::{
-    UPSTREAM_ADDRESS, UPSTREAM_AMQP_PORT, UPSTREAM_HTTPS_PORT, UPSTREAM_MQTT_PORT,
-};
 use edge_daemon::Config;
-use edge_daemon::config::{ConfigError, EdgeCaConfig};
+use edge_daemon::config::{ConfigError, DeviceCredential, EdgeCaConfig};
 use host::clock::Clock;
-use host::http::Request;
-use host::tls::{ClientTls, TlsError};
 use iot_proto::management::{ModuleDetails, SystemInfo};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use pki::certificate::Certificate;
 use serde_json::{Value, json};
 
@@ -23,6 +21,9 @@ use super::Arguments;
 use super::docker::{Container, Docker, Engine};
 use crate::commands::iotedge::failure::words;
 use crate::commands::iotedge::place::Place;
+pub(super) use files::{Life, Pair, Strength};
+pub(super) use hub::Hub;
+use production::Production;
 
 /// What was seen. An error is a message and its causes.
 pub(super) struct Facts {
@@ -33,14 +34,44 @@ pub(super) struct Facts {
     pub(super) daemon: Seen<Daemon>,
     /// None without a configuration to say where it is.
     pub(super) engine: Option<Seen<Engine>>,
-    /// The edge hub's container, if it has one.
-    pub(super) edge_hub: Option<Container>,
+    /// The modules' containers, by name; the agent has none.
+    pub(super) containers: BTreeMap<String, Container>,
     /// The engine's own settings file; none when there is none.
     pub(super) engine_settings: Seen<Option<Value>>,
     /// When the Edge CA ends; none when that cannot be seen from here.
     pub(super) edge_ca_end: Option<Seen<Timestamp>>,
     /// None without a hub to connect to.
     pub(super) hub: Option<Hub>,
+    /// The device's certificate and key; none when it proves itself by a symmetric key.
+    pub(super) identity: Option<Pair>,
+    /// The operator's Edge CA and its key; none when the daemon makes its own.
+    pub(super) edge_ca: Option<Pair>,
+    /// `trust_bundle_cert`, when there is one.
+    pub(super) trust_bundle: Option<Seen<Life>>,
+    /// None without a configuration, or without a daemon that could have it in effect.
+    pub(super) applied: Option<Applied>,
+    /// What versions somebody expects.
+    pub(super) expected: Expected,
+    /// What only the production checklist asks.
+    pub(super) production: Option<Production>,
+}
+
+/// Whether the daemon can have the configuration in effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Applied {
+    /// When the file changed last.
+    pub(super) changed: Timestamp,
+    /// When the daemon began.
+    pub(super) began: Timestamp,
+}
+
+/// Versions that somebody expects.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Expected {
+    /// `--expected-aziot-edged-version`.
+    pub(super) daemon: Option<String>,
+    /// `--expected-aziot-version`.
+    pub(super) services: Option<String>,
 }
 
 /// What was looked at, or why it cannot be.
@@ -60,17 +91,6 @@ pub(super) enum ConfigProblem {
 pub(super) struct Daemon {
     pub(super) info: SystemInfo,
     pub(super) modules: Vec<ModuleDetails>,
-}
-
-/// How the hub is reached from here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Hub {
-    /// A TLS handshake at the port of MQTT.
-    pub(super) mqtt: Seen<()>,
-    /// A TLS handshake at the port of AMQP.
-    pub(super) amqp: Seen<()>,
-    /// A request at the port of HTTPS, and the hub's time if it told it.
-    pub(super) https: Seen<Option<Timestamp>>,
 }
 
 impl Facts {
@@ -111,25 +131,55 @@ impl Facts {
 /// Looks at everything. Nothing of it is changed.
 pub(super) async fn gather(place: Place, arguments: &Arguments) -> Facts {
     let clock = Clock::system();
-    let config = config(arguments.config.as_deref().unwrap_or(&place.config));
+    let path = arguments.config.as_deref().unwrap_or(&place.config);
+    let config = config(path);
     let daemon = daemon(&place.management_socket).await;
-    let (mut engine, mut edge_hub, mut edge_ca_end, mut hub) = (None, None, None, None);
-    if let Ok(config) = &config {
-        (engine, edge_hub) = look_at_engine(&config.engine.uri).await;
-        edge_ca_end = look_at_edge_ca(config, &place.homedir);
-        hub = Some(Box::pin(look_at_hub(config, &place, arguments, &clock)).await);
-    }
-    Facts {
+    let mut facts = Facts {
         now: clock.wall(),
         machine: machine_name(),
+        applied: applied(path, &place, clock.wall()).await,
         config,
         daemon,
-        engine,
-        edge_hub,
+        engine: None,
+        containers: BTreeMap::new(),
         engine_settings: engine_settings(&arguments.container_engine_config_file),
-        edge_ca_end,
-        hub,
+        edge_ca_end: None,
+        hub: None,
+        identity: None,
+        edge_ca: None,
+        trust_bundle: None,
+        expected: Expected {
+            daemon: arguments.expected_aziot_edged_version.clone(),
+            services: arguments.expected_aziot_version.clone(),
+        },
+        production: None,
+    };
+    let Ok(config) = facts.config.clone() else { return facts };
+    look_at_engine(&config.engine.uri, &mut facts).await;
+    facts.edge_ca_end = look_at_edge_ca(&config, &place.homedir);
+    if let DeviceCredential::Certificate { certificate, key } = &config.provisioning.credential {
+        facts.identity = Some(files::pair(certificate, key));
     }
+    if let EdgeCaConfig::Files { certificate, key } = &config.edge_ca {
+        facts.edge_ca = Some(files::pair(certificate, key));
+    }
+    facts.trust_bundle = config.trust_bundle_cert.as_deref().map(files::life);
+    facts.hub = Some(Box::pin(hub::look(&config, &place, arguments, &clock)).await);
+    if arguments.production.production {
+        let look = production::look(&facts, &config, &place, arguments, &clock);
+        facts.production = Some(Box::pin(look).await);
+    }
+    facts
+}
+
+/// When the file changed and when the daemon began.
+async fn applied(path: &Path, place: &Place, now: Timestamp) -> Option<Applied> {
+    let changed = host::fs::facts(path).ok()?.modified_seconds;
+    let resources =
+        ManagementClient::new(&place.management_socket).system_resources().await.ok()?;
+    let up = SignedDuration::from_secs(i64::try_from(resources.process_uptime).ok()?);
+    let began = now.checked_sub(up).ok()?;
+    Some(Applied { changed: Timestamp::from_second(changed).ok()?, began })
 }
 
 fn config(path: &Path) -> Result<Config, ConfigProblem> {
@@ -153,18 +203,28 @@ async fn daemon(socket: &Path) -> Seen<Daemon> {
     Ok(Daemon { info, modules })
 }
 
-async fn look_at_engine(uri: &str) -> (Option<Seen<Engine>>, Option<Container>) {
-    let docker = match Docker::new(uri) {
-        Ok(docker) => docker,
-        Err(texts) => return (Some(Err(texts)), None),
+async fn look_at_engine(uri: &str, facts: &mut Facts) {
+    let look = async {
+        let docker = Docker::new(uri)?;
+        let engine = docker.engine().await?;
+        let modules = facts.daemon.iter().flat_map(|daemon| &daemon.modules);
+        let names = modules.map(|module| module.name.as_str());
+        let mut containers = BTreeMap::new();
+        for name in names.take(MODULES_MAX) {
+            if let Some(container) = docker.container(name).await? {
+                containers.insert(name.to_owned(), container);
+            }
+        }
+        Ok((engine, containers))
     };
-    match docker.engine().await {
-        Ok(engine) => match docker.container("edgeHub").await {
-            Ok(container) => (Some(Ok(engine)), container),
-            Err(texts) => (Some(Err(texts)), None),
-        },
-        Err(texts) => (Some(Err(texts)), None),
-    }
+    let seen: Seen<(Engine, BTreeMap<String, Container>)> = look.await;
+    facts.engine = Some(match seen {
+        Ok((engine, containers)) => {
+            facts.containers = containers;
+            Ok(engine)
+        }
+        Err(texts) => Err(texts),
+    });
 }
 
 fn engine_settings(path: &Path) -> Seen<Option<Value>> {
@@ -189,101 +249,10 @@ fn look_at_edge_ca(config: &Config, homedir: &Path) -> Option<Seen<Timestamp>> {
     Some(Certificate::from_pem(&pem).map(|certificate| certificate.not_after).map_err(words))
 }
 
-async fn look_at_hub(config: &Config, place: &Place, arguments: &Arguments, clock: &Clock) -> Hub {
-    let Dials { mqtt, amqp, https } = dials(config, place, arguments);
-    let tls = match trust(config, place, arguments) {
-        Ok(tls) => tls,
-        Err(texts) => {
-            return Hub { mqtt: Err(texts.clone()), amqp: Err(texts.clone()), https: Err(texts) };
-        }
-    };
-    let (mqtt, amqp, https) = tokio::join!(
-        handshake(&mqtt, &tls, clock),
-        handshake(&amqp, &tls, clock),
-        ask(&https, &tls)
-    );
-    Hub { mqtt, amqp, https }
-}
-
-/// Where the hub is asked for.
-struct Dials {
-    mqtt: Dial,
-    amqp: Dial,
-    https: Dial,
-}
-
-/// Where to dial: options, else what `farshore up` says, else what modules are told, else the
-/// usual ports.
-fn dials(config: &Config, place: &Place, arguments: &Arguments) -> Dials {
-    let manual = &config.provisioning;
-    let name = arguments.iothub_hostname.as_ref().unwrap_or(&manual.hub_host_name);
-    let told = |variable: &str| config.agent.env.get(variable).cloned();
-    let port = |variable: &str| told(variable).and_then(|text| text.parse::<u16>().ok());
-    let up = place.up.as_ref();
-    let address = arguments.hub_address.clone().or_else(|| told(UPSTREAM_ADDRESS));
-    let mqtt_port =
-        manual.mqtt_port.or(up.and_then(|up| up.mqtt_port)).or(port(UPSTREAM_MQTT_PORT));
-    let amqp_port = up.and_then(|up| up.amqp_port).or(port(UPSTREAM_AMQP_PORT));
-    let https_port = arguments.hub_https_port.or(up.and_then(|up| up.https_port));
-    let https_port = https_port.or(port(UPSTREAM_HTTPS_PORT));
-    let dial = |port| Dial::new(name.as_str(), port).at(address.clone());
-    Dials {
-        mqtt: dial(mqtt_port.unwrap_or(MQTT_PORT)),
-        amqp: dial(amqp_port.unwrap_or(AMQP_PORT)),
-        https: dial(https_port.unwrap_or(HTTPS_PORT)),
-    }
-}
-
-/// Whom the daemon trusts as the hub: the operator's bundle, what is named here, the machine's own.
-fn trust(config: &Config, place: &Place, arguments: &Arguments) -> Seen<ClientTls> {
-    let up_ca = place.up.as_ref().and_then(|up| up.ca.as_ref());
-    let files = [config.trust_bundle_cert.as_ref(), arguments.hub_ca.as_ref(), up_ca];
-    let mut texts = Vec::new();
-    for path in files.into_iter().flatten() {
-        texts.push(host::fs::read_to_string(path).map_err(words)?);
-    }
-    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-    let given = ClientTls::new(&texts).map_err(words)?;
-    // A machine without roots of its own still trusts what it was given.
-    Ok(given.clone().with_system_roots().unwrap_or(given))
-}
-
-async fn handshake(dial: &Dial, tls: &ClientTls, clock: &Clock) -> Seen<()> {
-    let target = dial.address.as_deref().unwrap_or(&dial.host);
-    let stream = host::net::connect(target, dial.port, CONNECT_LIMIT).await;
-    let stream =
-        stream.map_err(|source| words(DialError::Network { dial: dial.clone(), source }))?;
-    match clock.timeout(CONNECT_LIMIT, tls.connect(stream, &dial.host)).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(source)) => Err(words(DialError::Tls { dial: dial.clone(), source })),
-        Err(_) => {
-            Err(vec![format!("{dial} took the connection but does not answer TLS; check the port")])
-        }
-    }
-}
-
-/// Asks for nothing in particular: any answer shows that HTTPS works, and most tell the time.
-async fn ask(dial: &Dial, tls: &ClientTls) -> Seen<Option<Timestamp>> {
-    let client = dial.https(tls.clone());
-    let request = Request::get("/").deadline(CONNECT_LIMIT).response_bytes_max(ANSWER_BYTES_MAX);
-    let answer = client.send(request).await.map_err(|error| match error {
-        host::http::HttpError::Connect(source) => {
-            words(DialError::Network { dial: dial.clone(), source })
-        }
-        host::http::HttpError::Tls(source @ TlsError::Handshake { .. }) => {
-            words(DialError::Tls { dial: dial.clone(), source })
-        }
-        other => words(other),
-    })?;
-    let date = answer.headers.get("date").and_then(|value| value.to_str().ok());
-    Ok(date.and_then(|text| jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()))
-}
-
 fn machine_name() -> String {
     let name = host::fs::read_to_string(Path::new("/proc/sys/kernel/hostname"));
     name.unwrap_or_default().trim().to_owned()
 }
 
-/// Long enough for a slow line, short enough to wait for.
-const CONNECT_LIMIT: Duration = Duration::from_secs(15);
-const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// A deployment has no more (`edge-runtime.md` §7.2), and the system's two.
+const MODULES_MAX: usize = 52;

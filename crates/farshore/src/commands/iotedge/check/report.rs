@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Check, Section};
+use super::table::{Check, Section};
 
 /// What a check found. Texts are a message and then its causes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +68,26 @@ impl Outcome {
     }
 }
 
+/// Whether lines have colours; words and glyphs say the same without them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Paint {
+    Plain,
+    Colored,
+}
+
+impl Paint {
+    /// A line in the colour of its glyph.
+    pub(super) fn line(self, glyph: &str, line: &str) -> String {
+        let color = match (self, glyph) {
+            (Self::Plain, _) => return format!("{line}\n"),
+            (Self::Colored, "√") => "32",
+            (Self::Colored, "×") => "31",
+            (Self::Colored, _) => "33",
+        };
+        format!("\x1b[{color}m{line}\x1b[0m\n")
+    }
+}
+
 /// The outcomes in the order of the checks.
 #[derive(Default)]
 pub(super) struct Report {
@@ -97,13 +117,13 @@ impl Report {
     }
 
     /// Sections with a line per check, then how many came out how.
-    pub(super) fn to_text(&self, verbose: bool) -> String {
+    pub(super) fn to_text(&self, verbose: bool, paint: Paint) -> String {
         let mut text = String::new();
         for section in Section::ALL {
             let heading = section.heading();
             text.push_str(&format!("\n{heading}\n{}\n", "-".repeat(heading.len())));
             for line in self.lines.iter().filter(|line| line.section == section) {
-                line.write(verbose, &mut text);
+                line.write(verbose, paint, &mut text);
             }
         }
         text.push('\n');
@@ -155,12 +175,13 @@ impl Report {
 }
 
 impl Line {
-    fn write(&self, verbose: bool, text: &mut String) {
+    fn write(&self, verbose: bool, paint: Paint, text: &mut String) {
         let Some((glyph, word)) = self.outcome.mark().or(verbose.then_some(("‼", "Skipped")))
         else {
             return;
         };
-        text.push_str(&format!("{glyph} {} - {word}\n", self.description));
+        let line = format!("{glyph} {} - {word}", self.description);
+        text.push_str(&paint.line(glyph, &line));
         let details = self.outcome.details();
         let told = match self.outcome {
             // Whoever wants to know why nothing was looked at asks for it.

@@ -54,7 +54,7 @@ pub(super) fn edge_hub(facts: &Facts) -> Outcome {
     if facts.modules_are_processes() == Some(true) {
         return Outcome::ignored(ON_HOST);
     }
-    match (&facts.engine, &facts.edge_hub) {
+    match (&facts.engine, facts.containers.get("edgeHub")) {
         (Some(Ok(_)), Some(container)) => judge(container),
         (Some(Ok(_)), None) => {
             Outcome::error("the container edgeHub is not there; look at: iotedge list")
@@ -63,11 +63,20 @@ pub(super) fn edge_hub(facts: &Facts) -> Outcome {
     }
 }
 
-fn judge(container: &Container) -> Outcome {
+/// What is mounted over the folder of the edge hub's messages.
+pub(super) fn mount_of_store(container: &Container) -> Option<&Mount> {
+    let folder = folder_of(container);
+    container.mounts.iter().find(|mount| covers(&mount.destination, &folder))
+}
+
+fn folder_of(container: &Container) -> String {
     let env = container.env.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    let folder = storage_folder(env);
-    let Some(mount) = container.mounts.iter().find(|mount| covers(&mount.destination, &folder))
-    else {
+    storage_folder(env)
+}
+
+fn judge(container: &Container) -> Outcome {
+    let folder = folder_of(container);
+    let Some(mount) = mount_of_store(container) else {
         return Outcome::warning(format!(
             "The edgeHub module is not configured to persist its {folder} directory on the host filesystem.\n\
              Data might be lost if the module is deleted or updated.\n\
