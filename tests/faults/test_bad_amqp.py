@@ -188,21 +188,16 @@ def test_who_opens_and_proves_nothing_is_told_why_it_has_to_go(hub, device):
     def asks_all_the_time(wire):
         wire.put_token("SharedAccessSignature sr=a&sig=b&se=1", device.resource, message_id="1")
 
-    cases = {
-        "amqp:connection:forced": [[], [lambda wire: wire.begin()]],
-        "amqp:unauthorized-access": [[lambda wire: wire.begin(), asks_all_the_time]],
-    }
-    threads, expected = [], {}
-    for condition, variants in cases.items():
-        for number, steps in enumerate(variants):
-            expected[f"{condition} {number}"] = condition
-            threads.append(threading.Thread(target=wait, args=(f"{condition} {number}", *steps)))
+    cases = {"no session": [], "no link": [lambda wire: wire.begin()], "no good token": [lambda wire: wire.begin(), asks_all_the_time]}
+    threads = [threading.Thread(target=wait, args=(name, *steps)) for name, steps in cases.items()]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert {name: end[0] for name, end in ends.items()} == expected
     assert all(STRANGER_SECONDS - 2 < seconds < STRANGER_SECONDS + 3 for _, seconds in ends.values()), ends
+    assert ends.pop("no good token")[0] == "amqp:unauthorized-access"
+    # Without a link both deadlines are up; which is said first is a matter of milliseconds.
+    assert {condition for condition, _ in ends.values()} <= {"amqp:unauthorized-access", "amqp:connection:forced"}, ends
 
 
 def test_a_stranger_gets_no_more_links_than_it_needs(hub, device):
