@@ -170,7 +170,10 @@ fn keep_level(logs: &Logs, homedir: &Path, level: &str) {
     match logs.set_level(level) {
         Ok(()) => tracing::info!(level, "log level changed"),
         Err(error) => {
-            tracing::error!(error = &error as &dyn std::error::Error, "cannot change the log level")
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "cannot change the log level"
+            );
         }
     }
 }

@@ -90,7 +90,7 @@ enum Command {
     /// Check this machine for common problems of configuration and connectivity
     Check {
         #[command(flatten)]
-        arguments: check::Arguments,
+        arguments: Box<check::Arguments>,
         #[command(flatten)]
         output: Output,
     },

@@ -22,7 +22,7 @@ pub(super) fn section(root: &mut Section<'_, '_>) -> GarbageCollection {
         match whole_days(found.value) {
             Some(days) => *target = days,
             None => {
-                section.wrong(&found, "is not a number of whole days; write for example \"1d\"")
+                section.wrong(&found, "is not a number of whole days; write for example \"1d\"");
             }
         }
     };
@@ -55,7 +55,7 @@ fn whole_days(text: &str) -> Option<Duration> {
     };
     let time =
         Duration::from_secs(u64::from(number).checked_mul(hours_per_unit)?.checked_mul(3600)?);
-    (time.as_secs() % DAY.as_secs() == 0 && time <= DAY * DAYS_MAX).then_some(time)
+    (time.as_secs().is_multiple_of(DAY.as_secs()) && time <= DAY * DAYS_MAX).then_some(time)
 }
 
 /// `HH:MM`.

@@ -62,7 +62,7 @@ pub(super) fn check<'d>(
     };
     match (shape, found.value) {
         (Shape::Or(inner, _), DeValue::Table(_) | DeValue::Array(_)) => {
-            check(findings, found, inner)
+            check(findings, found, inner);
         }
         (Shape::Or(_, plain), _) => check(findings, found, plain),
         (Shape::Anything, _) | (Shape::Text, DeValue::String(_)) => {}

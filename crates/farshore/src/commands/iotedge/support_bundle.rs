@@ -160,7 +160,7 @@ impl Bundle {
     /// The modules as `iotedge list` shows them, and their names.
     async fn modules(&mut self, management: &ManagementClient, runtime_only: bool) -> Vec<String> {
         self.say("modules");
-        let asked = self.clock.timeout(SOURCE_TIME, management.modules()).await;
+        let asked = self.clock.timeout(SOURCE_TIME, Box::pin(management.modules())).await;
         let modules = match asked {
             Ok(Ok(modules)) => modules,
             Ok(Err(error)) => return self.lacks("list of modules", words(error)),
@@ -191,7 +191,7 @@ impl Bundle {
             let path = format!("/containers/{}/json", iot_proto::percent::encode(name));
             let request =
                 Request::get(path).deadline(SOURCE_TIME).response_bytes_max(INSPECT_BYTES_MAX);
-            let told = match client.send(request).await {
+            let told = match Box::pin(client.send(request)).await {
                 Ok(answer) if answer.status.as_u16() == 404 => {
                     Err("the engine has no such container (modules may be processes)".to_owned())
                 }
@@ -217,15 +217,16 @@ impl Bundle {
             "os": read("/etc/os-release"),
         });
         self.add_json("versions.json", &versions);
-        let info = self.clock.timeout(SOURCE_TIME, management.system_info()).await;
-        match info.map(|outcome| outcome.map(|info| serde_json::to_value(info))) {
+        let info = self.clock.timeout(SOURCE_TIME, Box::pin(management.system_info())).await;
+        match info.map(|outcome| outcome.map(serde_json::to_value)) {
             Ok(Ok(Ok(info))) => self.add_json("system_info.json", &info),
             Ok(Ok(Err(error))) => self.missing.push(format!("system_info.json: {error}")),
             Ok(Err(error)) => self.lacks("system_info.json", words(error)),
             Err(_) => self.lacks("system_info.json", too_slow()),
         }
-        let resources = self.clock.timeout(SOURCE_TIME, management.system_resources()).await;
-        match resources.map(|outcome| outcome.map(|all| serde_json::to_value(all))) {
+        let resources =
+            self.clock.timeout(SOURCE_TIME, Box::pin(management.system_resources())).await;
+        match resources.map(|outcome| outcome.map(serde_json::to_value)) {
             Ok(Ok(Ok(all))) => self.add_json("system_resources.json", &all),
             Ok(Ok(Err(error))) => self.missing.push(format!("system_resources.json: {error}")),
             Ok(Err(error)) => self.lacks("system_resources.json", words(error)),
@@ -242,7 +243,7 @@ impl Bundle {
             Ok(Ok(report)) => self.add_json("check.json", &report),
             Ok(Err(failure)) => {
                 let why = failure.message().unwrap_or("failed").to_owned();
-                self.lacks("check.json", vec![why])
+                let () = self.lacks("check.json", vec![why]);
             }
             Err(_) => self.lacks("check.json", too_slow()),
         }
@@ -293,7 +294,7 @@ impl Bundle {
             self.say(&format!("log of {name}"));
             let room = self.room / (names.len() - done);
             let mut kept = logs::Kept::new(room);
-            let filled = logs::fill(&mut kept, management, name, &query);
+            let filled = Box::pin(logs::fill(&mut kept, management, name, &query));
             let why = match self.clock.timeout(SOURCE_TIME, filled).await {
                 Ok(Ok(())) => None,
                 Ok(Err(error)) => Some(words(error)),

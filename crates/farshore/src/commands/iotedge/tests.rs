@@ -229,7 +229,7 @@ async fn a_first_configuration_is_written_once_and_for_its_owner_only() {
     };
     let failure = run(line("HostName=hub.test;DeviceId=edge1", &[])).await.unwrap_err();
     assert_eq!(failure.code(), USAGE);
-    assert!(!path.exists());
+    assert!(!host::fs::exists(&path).unwrap());
     run(line(good, &[])).await.unwrap();
     assert_eq!(host::fs::facts(&path).unwrap().mode, 0o600);
     let failure = run(line(good, &[])).await.unwrap_err();

@@ -71,7 +71,8 @@ impl Zip {
 fn dos_time(time: DateTime) -> [u8; 4] {
     let number = |value: i8| u16::try_from(value).unwrap_or_default();
     let years = u16::try_from(time.year().saturating_sub(1980).clamp(0, 127)).unwrap_or_default();
-    let clock = number(time.hour()) << 11 | number(time.minute()) << 5 | number(time.second()) / 2;
+    let clock =
+        number(time.hour()) << 11 | number(time.minute()) << 5 | (number(time.second()) / 2);
     let day = years << 9 | number(time.month()) << 5 | number(time.day());
     let ([a, b], [c, d]) = (clock.to_le_bytes(), day.to_le_bytes());
     [a, b, c, d]
