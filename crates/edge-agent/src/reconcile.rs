@@ -219,6 +219,7 @@ impl Reconciler {
         let Some(observation) = &self.observation else { return plan };
         let is_other = self.rollout.judge(&Evidence {
             observation,
+            seen_at: self.watched_at,
             records: &self.records,
             standings: &plan.standings,
             pulling: &self.executor.pulling(),

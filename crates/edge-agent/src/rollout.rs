@@ -73,6 +73,8 @@ struct Trial {
 /// What the device shows of itself.
 pub(crate) struct Evidence<'a> {
     pub(crate) observation: &'a Observation,
+    /// When it was seen: what runs may have ended since.
+    pub(crate) seen_at: Mono,
     pub(crate) records: &'a Records,
     pub(crate) standings: &'a BTreeMap<ModuleId, Standing>,
     /// Modules whose images are on their way.
@@ -279,7 +281,7 @@ fn fitness(target: &Target, evidence: &Evidence<'_>) -> Fitness {
         Standing::Settled => match seen {
             Some(seen) if target.has_to_run() => match (seen.status, record.running_since) {
                 (Status::Running, Some(since))
-                    if evidence.now - since >= evidence.timing.healthy_after =>
+                    if evidence.seen_at >= since + evidence.timing.healthy_after =>
                 {
                     Fitness::Well
                 }

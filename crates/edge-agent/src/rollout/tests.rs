@@ -15,6 +15,8 @@ struct Device {
     pulling: BTreeSet<ModuleId>,
     is_connected: bool,
     now: u64,
+    /// When the device was looked at, if not now.
+    seen_at: Option<u64>,
 }
 
 fn id(name: &str) -> ModuleId {
@@ -56,6 +58,7 @@ impl Device {
             pulling: BTreeSet::new(),
             is_connected: true,
             now: 0,
+            seen_at: None,
         }
     }
 
@@ -108,6 +111,7 @@ impl Device {
         self.now += seconds;
         self.rollout.judge(&Evidence {
             observation: &self.observation,
+            seen_at: at(self.seen_at.unwrap_or(self.now)),
             records: &self.records,
             standings: &self.standings,
             pulling: &self.pulling,
@@ -192,6 +196,20 @@ fn a_module_that_keeps_falling_over_never_proves_anything() {
     device.standings.insert(id("ab"), Standing::BackOff);
     assert!(device.pass(1));
     assert_eq!(device.versions(), (Some(1), Some(1)));
+}
+
+#[test]
+fn what_was_seen_running_before_its_time_was_up_proves_nothing() {
+    let mut device = Device::proven(&[("ab", "x:1")]);
+    device.wants(2, &[("ab", "x:2")]);
+    device.is("ab", Status::Running);
+    // Something else happens late, before the next look shows that it has ended.
+    device.seen_at = Some(device.now + 119);
+    assert!(!device.pass(125));
+    assert_eq!(device.versions(), (Some(2), Some(1)));
+    device.seen_at = None;
+    assert!(!device.pass(0));
+    assert_eq!(device.versions(), (Some(2), Some(2)));
 }
 
 #[test]
