@@ -340,4 +340,4 @@ const FAILED: u16 = 500;
 const DESCRIPTION_CHARS_MAX: usize = 1000;
 /// Below the twin's 32 KiB, counted more strictly than the hub does.
 const REPORT_BYTES_MAX: usize = 30 * 1024;
-const BUILT_IN: &str = "part of the edge daemon; the manifest's image, createOptions and env of edgeAgent have no effect";
+const BUILT_IN: &str = "part of the edge daemon; the manifest's image of edgeAgent has no effect";
