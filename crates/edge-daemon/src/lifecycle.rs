@@ -57,7 +57,7 @@ fn hint(error: &IdentityError, facts: &DeviceFacts) -> String {
         (Some(401 | 403), _) => {
             "the hub does not take the key; copy the device's connection string to config.toml again".to_owned()
         }
-        _ if error.is_transient() => "the hub cannot be asked; trying again".to_owned(),
+        _ if error.is_transient() => "the hub cannot be asked, and this device has never synced with it: let it reach the hub once; trying again".to_owned(),
         _ => "trying again".to_owned(),
     }
 }

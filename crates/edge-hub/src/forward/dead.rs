@@ -133,9 +133,8 @@ impl DeadLetters {
     /// Puts one at the end of its queue again; its life begins anew.
     pub(crate) async fn retry(&self, core: &Arc<Core>, number: u64) -> Result<(), LetterError> {
         let letter = self.show(core, number).await?;
-        let queue = match letter.queue.parse::<Queue>() {
-            Ok(queue) => queue,
-            Err(_) => return Err(LetterError::NoQueue(letter.queue)),
+        let Ok(queue) = letter.queue.parse::<Queue>() else {
+            return Err(LetterError::NoQueue(letter.queue));
         };
         let Some(stream) = core.routes.active().streams.get(&queue).copied() else {
             return Err(LetterError::NoQueue(letter.queue));

@@ -46,7 +46,7 @@ const fn answer(
 
 /// Variables that have an effect; [`super::Settings::from_env`] reads them.
 #[cfg(test)]
-pub(super) const HONOURED: [&str; 20] = [
+pub(super) const HONOURED: [&str; 19] = [
     "amqpSettings__enabled",
     "amqpSettings__port",
     "ClientCertAuthEnabled",
@@ -55,7 +55,6 @@ pub(super) const HONOURED: [&str; 20] = [
     "httpSettings__enabled",
     "httpSettings__metrics_port",
     "httpSettings__port",
-    "https_proxy",
     "MaxConnectedClients",
     "MessageAckTimeoutSecs",
     "Metrics__Listener__Host",
@@ -69,7 +68,7 @@ pub(super) const HONOURED: [&str; 20] = [
     "FARSHORE_EDGE_STORE_FULL",
 ];
 
-pub(super) const ANSWERS: [Answer; 48] = [
+pub(super) const ANSWERS: [Answer; 49] = [
     answer("AmqpSettings__DelayedBatchingEnabled", &["false"], STREAM),
     answer("MqttSettings__UsePooledBuffers", &[], MEMORY),
     answer("MqttSettings__ThreadCount", &[], MEMORY),
@@ -107,6 +106,7 @@ pub(super) const ANSWERS: [Answer; 48] = [
     answer("experimentalFeatures__enabled", &["false"], "there are no experimental features"),
     answer("experimentalFeatures__disableCloudSubscriptions", &["false"], OFFLINE),
     answer("experimentalFeatures__disableConnectivityCheck", &["false"], OFFLINE),
+    answer("https_proxy", &[], "the hub is dialled directly"),
     answer("IotHubConnectionPoolSize", &[], "each client has a connection of its own upstream"),
     answer("MaxUpstreamBatchSize", &[], STREAM),
     answer("UpstreamFanOutFactor", &[], STREAM),
