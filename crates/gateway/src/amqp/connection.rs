@@ -51,7 +51,8 @@ where
     N: Nodes,
 {
     let mut wire = Socket::new(io, around.clock.clone());
-    let mut core = Core::new(Arc::new(around));
+    // In a box, and so is the end: the future of a connection that idles keeps a place for both.
+    let mut core = Box::new(Core::new(Arc::new(around)));
     let ended = {
         let mut stop = std::pin::pin!(shutdown.wait());
         loop {
@@ -63,7 +64,7 @@ where
             }
         }
     };
-    core.end(&mut wire, ended).await;
+    Box::pin(core.end(&mut wire, ended)).await;
 }
 
 fn shutting_down() -> amqp::Error {
@@ -186,7 +187,7 @@ where
     }
 
     /// Says goodbye, finishes what is under way, and tells the backends.
-    async fn end<S>(mut self, wire: &mut Socket<S>, ended: Ended)
+    async fn end<S>(mut self: Box<Self>, wire: &mut Socket<S>, ended: Ended)
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
