@@ -5,13 +5,14 @@
 //! things stand. Nothing in here waits for a module: jobs run beside it, so that a slow pull holds
 //! up nobody, and a new deployment is acted on at once, with the last look at the daemon.
 
+mod calls;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use client::device::{MethodCall, MethodReply};
+use client::device::MethodReply;
 use client::edge::ManagementClient;
 use host::clock::{Clock, Mono};
 use host::signals::Shutdown;
@@ -26,11 +27,10 @@ use crate::desired::Desired;
 use crate::error::chain;
 use crate::execute::{Done, Effect, Executor, Stopped};
 use crate::line::News;
-use crate::logs::{LogsError, LogsRequest, Origin};
-use crate::methods::{self, Request};
+use crate::methods;
 use crate::metrics::{self, Counters};
 use crate::observe::{Identities, Look, Observation, Platform, Status, look, runtime_name};
-use crate::plan::{Job, Plan, Purpose, Snapshot, Standing, Step, plan};
+use crate::plan::{Job, Plan, Purpose, Snapshot, Standing, plan};
 use crate::record::{Aim, Records, see};
 use crate::report::{Facts, LastDesired, reported};
 use crate::rollout::{Evidence, Rollout, Stages};
@@ -442,78 +442,6 @@ impl Reconciler {
         }
     }
 
-    /// Answers a direct method, or begins what it asks for.
-    fn method(&mut self, call: MethodCall) {
-        let (name, payload, reply) = call.split();
-        self.outlets.counters.called(&name);
-        let refuse = |reply: MethodReply, status, message: &str| {
-            reply.send(status, methods::error_body(message));
-        };
-        let module = match methods::parse(&name, &payload) {
-            Ok(Request::Ping) => return reply.send(methods::OK, methods::NOTHING),
-            Ok(Request::RestartModule(module)) => module,
-            Ok(Request::Logs(request)) => return self.read_logs(request, reply),
-            Err(message) => return refuse(reply, methods::BAD_REQUEST, &message),
-        };
-        let deployment = self.rollout.deployment();
-        let target = deployment.and_then(|deployment| deployment.modules.get(&module)).cloned();
-        let seen = self.observation.as_ref().and_then(|seen| seen.modules.get(&module));
-        match (target, seen) {
-            (Some(_), Some(_)) if self.busy.contains_key(&module) => {
-                refuse(reply, methods::FAILED, "the module is being changed; try again");
-            }
-            (Some(target), Some(seen)) => {
-                let step = match seen.status {
-                    Status::Running | Status::Unhealthy | Status::Unknown => Step::Restart,
-                    Status::Stopped | Status::Failed | Status::Dead => Step::Start,
-                };
-                self.callers.insert(module.clone(), reply);
-                let (purpose, steps) = (Purpose::Command, vec![step]);
-                self.execute(vec![Job {
-                    module,
-                    purpose,
-                    target: Some(target),
-                    steps,
-                    is_pulled: false,
-                }]);
-            }
-            _ => {
-                let message = format!("module {module} does not exist on this device");
-                refuse(reply, methods::BAD_REQUEST, &message);
-            }
-        }
-    }
-
-    /// Reads logs beside the loop, which has other things to do.
-    fn read_logs(&mut self, request: LogsRequest, reply: MethodReply) {
-        while self.readers.try_join_next().is_some() {}
-        if self.readers.len() >= LOG_READERS_MAX {
-            let message = "too many logs are being read; try again";
-            return reply.send(methods::FAILED, methods::error_body(message));
-        }
-        let (management, clock) = (self.management.clone(), self.clock.clone());
-        let surroundings = &self.settings.surroundings;
-        let origin = Origin {
-            hub: surroundings.hub_host_name.clone(),
-            device: surroundings.device.to_string(),
-        };
-        self.readers.spawn(async move {
-            match clock.timeout(LOGS_LIMIT, request.answer(&management, &origin)).await {
-                Ok(Ok(body)) => reply.send(methods::OK, body),
-                Ok(Err(LogsError::Request(message))) => {
-                    reply.send(methods::BAD_REQUEST, methods::error_body(&message));
-                }
-                Ok(Err(LogsError::Failed(message))) => {
-                    reply.send(methods::FAILED, methods::error_body(&message));
-                }
-                Err(_) => {
-                    let message = "the logs could not be read in time; ask for fewer lines";
-                    reply.send(methods::FAILED, methods::error_body(message));
-                }
-            }
-        });
-    }
-
     /// The machine does not change while the agent runs; without it the report has blanks.
     async fn read_platform(&mut self) {
         match self.management.system_info().await {
@@ -535,11 +463,6 @@ async fn sleep_until(clock: &Clock, at: Option<Mono>) {
         None => std::future::pending().await,
     }
 }
-
-/// Methods that read logs at a time; each may hold some megabytes.
-const LOG_READERS_MAX: usize = 2;
-/// Callers wait 300 s at most (`service-api.md`), and 30 s when they say nothing.
-const LOGS_LIMIT: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Identities change by us, by the hub's registry, or when the device is provisioned anew; asking
 /// may cost the daemon a call to the hub.
