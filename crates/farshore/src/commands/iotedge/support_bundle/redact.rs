@@ -113,7 +113,7 @@ impl Secrets {
         }
         let mut scrubbed = String::with_capacity(known.len());
         let mut in_key = false;
-        for line in known.split_inclusive('\n') {
+        for line in known.split_inclusive('\n').flat_map(pieces) {
             // A private key over several lines goes as a whole, whatever stands before each.
             if line.contains("-----BEGIN") && line.contains("PRIVATE KEY") {
                 scrubbed.push_str(REDACTED);
@@ -127,6 +127,24 @@ impl Secrets {
         }
         scrubbed
     }
+}
+
+/// A line in pieces that are not too long: the search below takes the square of a line's length,
+/// and a module may write lines without end.
+fn pieces(line: &str) -> impl Iterator<Item = &str> {
+    let mut rest = line;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let mut end = rest.len().min(LINE_BYTES_MAX);
+        while !rest.is_char_boundary(end) {
+            end -= 1;
+        }
+        let piece;
+        (piece, rest) = rest.split_at(end);
+        Some(piece)
+    })
 }
 
 /// Whether a value of `config.toml` may be shown.
@@ -175,7 +193,10 @@ fn next_named(lower: &str, from: usize) -> Option<(usize, usize)> {
     loop {
         let found = SECRET_NAMES
             .iter()
-            .filter_map(|name| Some((at + lower[at..].find(name)?, name.len())))
+            // A sign at a name's end belongs to what follows: it is looked for below.
+            .filter_map(|name| {
+                Some((at + lower[at..].find(name)?, name.trim_end_matches('=').len()))
+            })
             .min_by_key(|(start, length)| (*start, std::cmp::Reverse(*length)));
         let (start, length) = found?;
         at = start + length;
@@ -191,11 +212,13 @@ fn next_named(lower: &str, from: usize) -> Option<(usize, usize)> {
         let Some(value) = named.strip_prefix(['=', ':']) else { continue };
         let value = value.trim_start_matches(|c: char| c == ' ' || "\"'\\=".contains(c));
         let start = lower.len() - value.len();
+        let quote = lower[..start].chars().next_back().filter(|c| "\"'".contains(*c));
         let until_line_end = tail_is_scheme(value);
         let length = value
-            .find(|c: char| match until_line_end {
-                true => "\"'\r\n".contains(c),
-                false => c.is_whitespace() || "\"';,&)}]<\\".contains(c),
+            .find(|c: char| match quote {
+                Some(quote) => c == quote || "\r\n".contains(c),
+                None if until_line_end => "\"'\r\n".contains(c),
+                None => c.is_whitespace() || "\"';,&)}]<\\".contains(c),
             })
             .unwrap_or(value.len());
         if length > 0 {
@@ -265,6 +288,8 @@ fn looks_like_key(run: &str) -> bool {
         && run.contains(|c: char| c.is_ascii_digit())
 }
 
+/// Longer than most lines, and than most keys on one line.
+const LINE_BYTES_MAX: usize = 4 * 1024;
 /// Shorter texts would take half of every log with them.
 const SECRET_BYTES_MIN: usize = 5;
 /// A key of 30 bytes in Base64.
