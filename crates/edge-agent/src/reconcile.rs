@@ -319,6 +319,7 @@ impl Reconciler {
 
     fn publish(&self, standings: &BTreeMap<ModuleId, Standing>, is_ending: bool) {
         let Some(observation) = &self.observation else { return };
+        let pulling = self.executor.pulling();
         let report = reported(&Facts {
             about: &self.settings.about,
             started_at: self.started_at,
@@ -328,6 +329,7 @@ impl Reconciler {
             records: &self.records,
             standings,
             platform: &self.platform,
+            pulling: &pulling,
             is_ending,
         });
         self.outlets.report.send_if_modified(|last| {

@@ -7,7 +7,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use iot_proto::time::{NEVER, round_trip_or_never};
 use jiff::Timestamp;
@@ -44,6 +44,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) records: &'a Records,
     pub(crate) standings: &'a BTreeMap<ModuleId, Standing>,
     pub(crate) platform: &'a Platform,
+    /// Modules whose images are on their way.
+    pub(crate) pulling: &'a BTreeSet<ModuleId>,
     /// Whether the agent is about to end, so that nothing of this holds any longer.
     pub(crate) is_ending: bool,
 }
@@ -143,6 +145,7 @@ fn compose(facts: &Facts<'_>, detail: Detail) -> Object {
             seen,
             record: facts.records.get(module).unwrap_or(&no_record),
             standing: *standing,
+            is_pulling: facts.pulling.contains(module),
             is_ending: facts.is_ending,
         };
         let section = if module.is_system() { &mut system } else { &mut modules };
@@ -196,6 +199,7 @@ struct ModuleView<'a> {
     seen: Option<&'a ObservedModule>,
     record: &'a Record,
     standing: Standing,
+    is_pulling: bool,
     is_ending: bool,
 }
 
@@ -254,6 +258,10 @@ impl ModuleView<'_> {
         let failure = self.record.failure.as_ref().map(|failure| failure.message.clone());
         let seen = || self.seen.and_then(|seen| seen.description.clone()).unwrap_or_default();
         match (self.standing, self.seen) {
+            (_, None) if self.is_pulling => "its image is being pulled".into(),
+            (_, Some(_)) if self.is_pulling => {
+                format!("{}; its next image is being pulled", seen())
+            }
             (Standing::Failed, _) => failure.unwrap_or_default(),
             (Standing::NoIdentity, None) => "waits for its identity".into(),
             (Standing::Queued, None) => "waits for modules with a lower startupOrder".into(),

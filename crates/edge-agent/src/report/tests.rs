@@ -55,6 +55,7 @@ struct Device {
     records: Records,
     standings: BTreeMap<ModuleId, Standing>,
     last_desired: LastDesired,
+    pulling: BTreeSet<ModuleId>,
 }
 
 impl Device {
@@ -73,6 +74,7 @@ impl Device {
             standings: [(id("$edgeHub"), Standing::Settled), (id("sensor"), Standing::Settled)]
                 .into(),
             last_desired: LastDesired { version: Some(7), code: 200, description: String::new() },
+            pulling: BTreeSet::new(),
         }
     }
 
@@ -89,6 +91,7 @@ impl Device {
             records: &self.records,
             standings: &self.standings,
             platform: &platform,
+            pulling: &self.pulling,
             is_ending,
         }))
     }
@@ -192,6 +195,19 @@ fn what_is_not_there_says_why() {
     let hub = &report["systemModules"]["edgeHub"];
     assert_eq!(hub["runtimeStatus"], "unknown");
     assert_eq!(hub["statusDescription"], "waits for modules with a lower startupOrder");
+}
+
+#[test]
+fn an_image_on_its_way_is_told() {
+    let mut device = Device::new();
+    device.pulling = [id("sensor"), id("$edgeHub")].into();
+    device.observation.modules.remove(&id("sensor"));
+    device.standings.insert(id("sensor"), Standing::Working);
+    let report = device.report(false);
+    assert_eq!(report["modules"]["sensor"]["statusDescription"], "its image is being pulled");
+    let hub = &report["systemModules"]["edgeHub"];
+    assert_eq!(hub["runtimeStatus"], "running");
+    assert_eq!(hub["statusDescription"], "Up 5 seconds; its next image is being pulled");
 }
 
 #[test]
