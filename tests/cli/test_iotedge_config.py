@@ -103,7 +103,7 @@ def test_the_level_of_the_log_changes_and_stays(edge, iotedge):
     restart_and_wait(edge, iotedge, "restart")
     assert (edge.dir / "home/log-level").read_text() == "debug"
     iotedge("system", "set-log-level", "info")
-    assert (edge.dir / "home/log-level").read_text() == "info"
+    until("the level is kept", lambda: (edge.dir / "home/log-level").read_text() == "info", 30)
 
 
 def restart_and_wait(edge, iotedge, verb):
