@@ -1,4 +1,4 @@
-"""What modules of the C# and Java SDKs send to an edge hub, played against the matrix's."""
+"""What modules of the C# and Java SDKs send to an edge hub, played against one."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from replay.test_vectors import parameters
 
 
 @pytest.mark.parametrize("vector", parameters(below_an_edge_hub=True))
-def test_vector(site, edge, vector, record_property):
+def test_vector(site, edge_of_vectors, vector, record_property):
     assert vector["sources"], "facts without a source"
-    Player(site, vector, edge).play()
+    Player(site, vector, edge_of_vectors).play()
     record_property("cell", "replay")
