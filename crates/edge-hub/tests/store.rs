@@ -234,7 +234,8 @@ async fn letters(machine: &Machine, count: usize) -> Vec<LetterJson> {
 /// What a line of the metrics says, over HTTP.
 async fn metric(edge: &Running, begins: &str) -> String {
     let client = Client::plain("127.0.0.1", edge.ports.metrics);
-    let answer = within("the metrics", Box::pin(client.send(Request::get("/metrics")))).await.unwrap();
+    let answer =
+        within("the metrics", Box::pin(client.send(Request::get("/metrics")))).await.unwrap();
     let text = String::from_utf8(answer.body.to_vec()).unwrap();
     let line = text.lines().find(|line| line.starts_with(begins));
     let line = line.unwrap_or_else(|| panic!("no {begins} in\n{text}"));
@@ -309,6 +310,34 @@ async fn messages_leave_within_a_second_of_the_reconnection() {
     machine.hub.until_received("leaf", "leaf 9").await;
     let took = machine.clock.now() - connected;
     assert!(took < Duration::from_secs(1), "{took:?}");
+    edge.stop().await;
+}
+
+/// er §10, 10: one that is let in and never acknowledged holds up nobody for long.
+#[tokio::test]
+async fn a_sender_that_the_hub_does_not_acknowledge_makes_way_for_the_others() {
+    let machine = Machine::new(&["edge1/a", "edge1/b"], everything_upstream()).await;
+    let edge = machine.start().await;
+    let (a, _a_events) = machine.join(&edge, "edge1/a", &[]).await;
+    let (b, _b_events) = machine.join(&edge, "edge1/b", &[]).await;
+    machine.hub.until_connected("edge1/b").await;
+    machine.hub.ignore("edge1/b");
+    let begun = machine.clock.now();
+    // More than a pump has in its hands.
+    send_all(&a, bodies("a", 0..10)).await;
+    send_all(&b, bodies("b", 0..90)).await;
+    send_all(&a, bodies("a", 10..20)).await;
+    machine.clock.sleep(Duration::from_secs(1)).await;
+    send_all(&b, bodies("b", 90..200)).await;
+    send_all(&a, bodies("a", 20..60)).await;
+    machine.hub.until_received("edge1/a", "a 59").await;
+    let took = machine.clock.now() - begun;
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    machine.hub.listen_to_all();
+    machine.hub.stop().await;
+    machine.hub.start().await;
+    let received = machine.hub.until_received("edge1/b", "b 199").await;
+    assert_eq!(without_repeats(received), bodies("b", 0..200));
     edge.stop().await;
 }
 

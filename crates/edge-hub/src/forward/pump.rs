@@ -22,7 +22,7 @@ use model::message::{Message, SystemProperty};
 use tokio::sync::{mpsc, watch};
 
 use super::lane::{self, Closed};
-use super::queue::{self, Line, Step, Window};
+use super::queue::{self, Line, Progress, Step, Window};
 use super::record::Record;
 use super::{Lane, ParkError, record};
 use crate::core::Core;
@@ -50,6 +50,8 @@ struct Pump {
     in_flight: FuturesUnordered<Pin<Box<dyn Future<Output = Sent> + Send>>>,
     /// When the hub last acknowledged something, by sender.
     acknowledged: HashMap<IdentityId, Mono>,
+    /// Whose message the hub acknowledged last, and the last one of somebody else.
+    last: [Option<(IdentityId, Mono)>; 2],
     /// The store refuses; when to try again.
     rest_until: Option<Mono>,
 }
@@ -85,6 +87,7 @@ pub(super) async fn run(
         lanes: Vec::new(),
         in_flight: FuturesUnordered::new(),
         acknowledged: HashMap::new(),
+        last: [None, None],
         rest_until: None,
     };
     tokio::select! {
@@ -171,11 +174,13 @@ impl Pump {
     fn plan(&self, index: usize) -> Vec<Step> {
         let core = &self.core;
         let wall = core.clock.wall_is_trusted().then(|| core.clock.wall());
-        self.lanes[index].window.plan(wall, |sender, entered| self.line(sender, entered))
+        let window = &self.lanes[index].window;
+        let is_full = !window.has_room();
+        window.plan(wall, |sender, entered| self.line(sender, entered, is_full))
     }
 
     /// How a sender's line stands.
-    fn line(&self, sender: &IdentityId, entered: Mono) -> Line {
+    fn line(&self, sender: &IdentityId, entered: Mono, is_full: bool) -> Line {
         let core = &self.core;
         let main = matches!(self.kind, Kind::Main);
         if main && core.forward.is_parked(core, sender) {
@@ -184,7 +189,10 @@ impl Pump {
         let hub_since = core.upstream.connected_since();
         let Some(handle) = core.upstream.line(core, sender) else { return Line::Away };
         let acknowledged = self.acknowledged.get(sender).copied();
-        let stalled = queue::is_stalled(core.clock.now(), entered, hub_since, acknowledged);
+        let mut others = self.last.iter().flatten().filter(|(id, _)| id != sender);
+        let others_acknowledged = others.next().map(|(_, at)| *at);
+        let progress = Progress { entered, hub_since, acknowledged, others_acknowledged, is_full };
+        let stalled = queue::is_stalled(core.clock.now(), &progress);
         match handle.state {
             ConnectionState::Refused { reason, .. } if main && hub_since.is_some() => {
                 Line::Blocked(reason)
@@ -372,7 +380,12 @@ impl Pump {
             // The others' stalls are measured from when their messages were read.
             self.acknowledged.clear();
         }
-        self.acknowledged.insert(sender, self.core.clock.now());
+        let now = self.core.clock.now();
+        if self.last[0].as_ref().is_some_and(|(id, _)| *id != sender) {
+            self.last.swap(0, 1);
+        }
+        self.last[0] = Some((sender.clone(), now));
+        self.acknowledged.insert(sender, now);
     }
 
     /// Lets the queue forget what is finished.

@@ -225,23 +225,45 @@ impl Window {
     }
 }
 
+/// What is known about a sender whose messages may not move.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Progress {
+    /// When its first message was read.
+    pub(crate) entered: Mono,
+    /// Since when the hub is there.
+    pub(crate) hub_since: Option<Mono>,
+    /// When its last message was acknowledged.
+    pub(crate) acknowledged: Option<Mono>,
+    /// When one of somebody else was.
+    pub(crate) others_acknowledged: Option<Mono>,
+    /// Nothing more is read before something moves.
+    pub(crate) is_full: bool,
+}
+
 /// Whether a sender whose messages do not move blocks others: its first message has been here, the
-/// hub has been there and no acknowledgement has come for [`STALL_MAX`].
-pub(crate) fn is_stalled(
-    now: Mono,
-    entered: Mono,
-    hub_since: Option<Mono>,
-    acknowledged: Option<Mono>,
-) -> bool {
-    let Some(hub_since) = hub_since else { return false };
-    let since = entered.max(hub_since).max(acknowledged.unwrap_or(Mono::ZERO));
-    now.duration_since(since) >= STALL_MAX
+/// hub has been there and no acknowledgement has come for too long. That is soon when the hub
+/// acknowledges others meanwhile, and later when it may be that the hub is not there at all.
+pub(crate) fn is_stalled(now: Mono, progress: &Progress) -> bool {
+    let Some(hub_since) = progress.hub_since else { return false };
+    let acknowledged = progress.acknowledged.unwrap_or(Mono::ZERO);
+    let since = progress.entered.max(hub_since).max(acknowledged);
+    let others_move = progress.others_acknowledged.is_some_and(|at| at > since);
+    let limit = match (others_move, progress.is_full) {
+        (true, _) => STALL_OF_ONE,
+        (false, true) => STALL_FULL,
+        (false, false) => STALL_MAX,
+    };
+    now.duration_since(since) >= limit
 }
 
 /// Messages of one queue in memory; as many as a connection has in flight.
 pub(crate) const SLOTS_MAX: usize = 100;
 /// Their bytes; the last one may be over it.
 pub(crate) const BYTES_MAX: usize = 512 * 1024;
+/// Of one sender, while the hub acknowledges others. Longer than a connection takes to be made.
+pub(crate) const STALL_OF_ONE: Duration = Duration::from_secs(5);
+/// While nothing of others is read. Most breaks are noticed by then.
+pub(crate) const STALL_FULL: Duration = Duration::from_secs(30);
 /// Longer than a broken connection takes to be noticed and made anew (keep-alive 60 s).
 pub(crate) const STALL_MAX: Duration = Duration::from_secs(120);
 

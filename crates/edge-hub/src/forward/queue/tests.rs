@@ -151,16 +151,28 @@ fn the_window_is_bounded_in_messages_and_bytes() {
 #[test]
 fn a_sender_is_stalled_only_by_the_hubs_silence() {
     let at = |seconds| Mono::ZERO + Duration::from_secs(seconds);
-    for (now, entered, hub_since, acknowledged, stalled) in [
-        (500, 0, None, None, false),
-        (500, 0, Some(400), None, false),
-        (520, 0, Some(400), None, true),
-        (520, 410, Some(400), None, false),
-        (600, 410, Some(400), Some(500), false),
-        (620, 410, Some(400), Some(500), true),
+    for (now, entered, hub_since, acknowledged, others, is_full, stalled) in [
+        (500, 0, None, None, None, true, false),
+        (500, 0, Some(400), None, None, false, false),
+        (520, 0, Some(400), None, None, false, true),
+        (520, 410, Some(400), None, None, false, false),
+        (600, 410, Some(400), Some(500), None, false, false),
+        (620, 410, Some(400), Some(500), None, false, true),
+        // Others move, before and after it stopped.
+        (510, 0, Some(400), Some(500), Some(499), false, false),
+        (504, 0, Some(400), Some(500), Some(503), false, false),
+        (505, 0, Some(400), Some(500), Some(503), false, true),
+        // Nobody moves, and no more is read.
+        (529, 0, Some(400), Some(500), None, true, false),
+        (530, 0, Some(400), Some(500), Some(499), true, true),
     ] {
-        let hub_since = hub_since.map(at);
-        let acknowledged = acknowledged.map(at);
-        assert_eq!(is_stalled(at(now), at(entered), hub_since, acknowledged), stalled, "{now}");
+        let progress = Progress {
+            entered: at(entered),
+            hub_since: hub_since.map(at),
+            acknowledged: acknowledged.map(at),
+            others_acknowledged: others.map(at),
+            is_full,
+        };
+        assert_eq!(is_stalled(at(now), &progress), stalled, "{now} {progress:?}");
     }
 }
