@@ -430,3 +430,31 @@ async fn without_client_certificates_keys_still_let_in() {
     machine.hub.until_received("edge1/a", "a 0").await;
     edge.stop().await;
 }
+
+/// A figure, not a test: `cargo test --release -p edge-hub --test store -- --ignored --nocapture drain`.
+#[tokio::test]
+#[ignore = "a measurement"]
+#[expect(clippy::print_stderr, reason = "the figure")]
+async fn drain_rate_of_two_senders() {
+    const EACH: u32 = 10_000;
+    let machine = Machine::new(&["edge1/a", "edge1/b"], everything_upstream()).await;
+    let edge = machine.start().await;
+    let (a, _a_events) = machine.join(&edge, "edge1/a", &[]).await;
+    let (b, _b_events) = machine.join(&edge, "edge1/b", &[]).await;
+    machine.hub.stop().await;
+    let body = |name: &str, number| format!("{name} {number} {}", "x".repeat(1000));
+    let begun = machine.clock.now();
+    for (client, name) in [(&a, "a"), (&b, "b")] {
+        send_all(client, (0..EACH).map(|number| body(name, number))).await;
+    }
+    let stored = machine.clock.now();
+    machine.hub.start().await;
+    machine.hub.until_connected("edge1/$edgeHub").await;
+    let connected = machine.clock.now();
+    machine.hub.until_received("edge1/a", &body("a", EACH - 1)).await;
+    machine.hub.until_received("edge1/b", &body("b", EACH - 1)).await;
+    let drained = machine.clock.now() - connected;
+    let rate = |time: Duration| f64::from(2 * EACH) / time.as_secs_f64();
+    eprintln!("stored {:.0}/s, drained {:.0}/s", rate(stored - begun), rate(drained));
+    edge.stop().await;
+}
