@@ -434,7 +434,6 @@ async fn without_client_certificates_keys_still_let_in() {
 /// A figure, not a test: `cargo test --release -p edge-hub --test store -- --ignored --nocapture drain`.
 #[tokio::test]
 #[ignore = "a measurement"]
-#[expect(clippy::print_stderr, reason = "the figure")]
 async fn drain_rate_of_two_senders() {
     const EACH: u32 = 10_000;
     let machine = Machine::new(&["edge1/a", "edge1/b"], everything_upstream()).await;
@@ -455,6 +454,11 @@ async fn drain_rate_of_two_senders() {
     machine.hub.until_received("edge1/b", &body("b", EACH - 1)).await;
     let drained = machine.clock.now() - connected;
     let rate = |time: Duration| f64::from(2 * EACH) / time.as_secs_f64();
-    eprintln!("stored {:.0}/s, drained {:.0}/s", rate(stored - begun), rate(drained));
+    tell(rate(stored - begun), rate(drained));
     edge.stop().await;
+}
+
+#[expect(clippy::print_stderr, reason = "the figure")]
+fn tell(stored: f64, drained: f64) {
+    eprintln!("stored {stored:.0}/s, drained {drained:.0}/s");
 }
