@@ -13,7 +13,8 @@ from harness.wait import until
 
 USER = "device"
 PASSWORD = "a-registry-password-0815"
-PORT = 5000
+# Not 5000: where the package has started its own.
+PORT = 5016
 
 
 def is_installed():

@@ -104,6 +104,10 @@ fn sdk() -> Outcome {
     if !is_there("mosquitto_pub") {
         packages.push("mosquitto-clients");
     }
+    // A private registry, for tests with containers.
+    if engine_answers() && !is_there("docker-registry") {
+        packages.push("docker-registry");
+    }
     if !is_there("python3") {
         packages.extend(["python3", "python3-dev", "python3-venv", "python3-pip"]);
     }
