@@ -264,13 +264,9 @@ fn fitness(target: &Target, evidence: &Evidence<'_>) -> Fitness {
         _ if evidence.pulling.contains(module) => Fitness::Excused,
         Standing::NoIdentity if !evidence.is_connected => Fitness::Excused,
         Standing::NoIdentity => Fitness::Unwell("its identity is not known".into()),
-        Standing::Failed => match failure {
+        // Also between two attempts of something that fails each time, and during the next one.
+        Standing::Failed | Standing::Working | Standing::Queued => match failure {
             Some(failure) if failure.needs_the_net && !evidence.is_connected => Fitness::Excused,
-            Some(failure) => Fitness::Unwell(failure.message.clone()),
-            None => Fitness::Settling,
-        },
-        Standing::Working | Standing::Queued => match failure {
-            // Between two attempts of something that fails each time.
             Some(failure) => Fitness::Unwell(failure.message.clone()),
             None => Fitness::Settling,
         },

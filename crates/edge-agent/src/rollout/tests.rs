@@ -237,6 +237,18 @@ fn a_slow_pull_and_a_lost_line_are_not_its_fault() {
     device.is_connected = true;
     assert!(!device.pass(599));
     assert!(device.pass(1));
+    // Away, it is no more its fault while one more attempt is under way or waits for its turn.
+    for standing in [Standing::Working, Standing::Queued] {
+        let mut device = Device::proven(&[("ab", "x:1")]);
+        device.wants(2, &[("ab", "x:2")]);
+        device.fails("ab", true);
+        device.standings.insert(id("ab"), standing);
+        device.is_connected = false;
+        assert!(!device.pass(100_000));
+        device.is_connected = true;
+        assert!(!device.pass(599));
+        assert!(device.pass(1));
+    }
     // And so is what fails on this machine, line or not.
     let mut device = Device::proven(&[("ab", "x:1")]);
     device.wants(2, &[("ab", "x:2")]);
