@@ -5,11 +5,17 @@
 //! (`device-protocol.md` §14), and on one machine the name may not resolve to where it listens.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use host::http::Client;
+use host::http::{Client, Connecting, Connector};
 use host::net::{self, NetError, TcpStream};
 use host::tls::{ClientStream, ClientTls, TlsError};
+
+pub mod proxy;
+
+pub use self::proxy::Proxy;
+use self::proxy::ProxyError;
 
 /// Port of MQTT over TLS (`device-protocol.md` §1).
 pub const MQTT_PORT: u16 = 8883;
@@ -27,18 +33,30 @@ pub struct Dial {
     pub port: u16,
     /// The address to dial when the name does not lead there.
     pub address: Option<String>,
+    /// The proxy on the way there.
+    pub proxy: Option<Proxy>,
 }
 
 impl Dial {
     /// A server that its name leads to.
     pub fn new(host: impl Into<String>, port: u16) -> Self {
-        Self { host: host.into(), port, address: None }
+        Self { host: host.into(), port, address: None, proxy: None }
     }
 
     /// The same server at another address.
     #[must_use]
     pub fn at(mut self, address: Option<String>) -> Self {
         self.address = address;
+        self
+    }
+
+    /// The same server through a proxy, unless that spares it.
+    #[must_use]
+    pub fn through(mut self, proxy: Option<&Proxy>) -> Self {
+        let is_spared = |proxy: &Proxy| {
+            proxy.spares(&self.host, self.port) || proxy.spares(self.target(), self.port)
+        };
+        self.proxy = proxy.filter(|proxy| !is_spared(proxy)).cloned();
         self
     }
 
@@ -58,7 +76,13 @@ impl Dial {
 
     /// An HTTPS client of this server.
     pub fn https(&self, tls: ClientTls) -> Client {
-        Client::https_at(&self.host, self.target(), self.port, tls)
+        match &self.proxy {
+            None => Client::https_at(&self.host, self.target(), self.port, tls),
+            Some(proxy) => {
+                let way = Way { dial: self.clone(), proxy: proxy.clone() };
+                Client::https_over(&self.host, self.port, tls, Arc::new(way))
+            }
+        }
     }
 
     /// Opens a TLS connection within `limit`. The handshake's own deadline is the caller's.
@@ -67,9 +91,15 @@ impl Dial {
         tls: &ClientTls,
         limit: Duration,
     ) -> Result<ClientStream<TcpStream>, DialError> {
-        let stream = net::connect(self.target(), self.port, limit)
-            .await
-            .map_err(|source| DialError::Network { dial: self.clone(), source })?;
+        let stream = match &self.proxy {
+            None => net::connect(self.target(), self.port, limit)
+                .await
+                .map_err(|source| DialError::Network { dial: self.clone(), source })?,
+            Some(proxy) => proxy
+                .connect(self.target(), self.port, limit)
+                .await
+                .map_err(|source| DialError::Proxy { dial: self.clone(), source })?,
+        };
         tls.connect(stream, &self.host)
             .await
             .map_err(|source| DialError::Tls { dial: self.clone(), source })
@@ -98,6 +128,21 @@ impl fmt::Display for Dial {
     }
 }
 
+/// An HTTP client's way through a proxy.
+struct Way {
+    dial: Dial,
+    proxy: Proxy,
+}
+
+impl Connector for Way {
+    fn connect(&self, limit: Duration) -> Connecting<'_> {
+        Box::pin(async move {
+            let stream = self.proxy.connect(self.dial.target(), self.dial.port, limit).await;
+            stream.map_err(|source| DialError::Proxy { dial: self.dial.clone(), source }.into())
+        })
+    }
+}
+
 /// Why a server cannot be reached or is not trusted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -109,6 +154,14 @@ pub enum DialError {
         dial: Dial,
         /// Why not.
         source: NetError,
+    },
+    /// No connection through the proxy.
+    #[error("cannot reach {dial} through the proxy")]
+    Proxy {
+        /// What was dialled.
+        dial: Dial,
+        /// Why not.
+        source: ProxyError,
     },
     /// No trust.
     #[error("{}", tls_message(dial, source))]

@@ -4,7 +4,8 @@
 //! Spec: `edge-runtime.md` §2.4. The map is read by the entrance; nothing here looks at the
 //! process. Two settings are ours, for machines on which a name does not lead to its server:
 //! `FARSHORE_GATEWAY_*` for the edge hub that modules dial, `FARSHORE_UPSTREAM_*` for the hub that
-//! the edge hub and agent dial.
+//! the edge hub and agent dial. `https_proxy` and `no_proxy` count for the hub alone, and there for
+//! HTTPS and WebSockets: the edge hub is reached directly.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,7 +16,8 @@ use model::IdentityId;
 use model::id::IdError;
 
 use crate::device::{Options, Transport};
-use crate::dial::{AMQP_PORT, Dial, HTTPS_PORT, MQTT_PORT};
+use crate::dial::proxy::{ProxyAddressError, VARIABLE as PROXY_VARIABLE};
+use crate::dial::{AMQP_PORT, Dial, HTTPS_PORT, MQTT_PORT, Proxy};
 use crate::edge::{EdgeError, WorkloadClient, socket_path};
 use crate::signer::WorkloadSigner;
 
@@ -66,6 +68,9 @@ pub enum EnvironmentError {
         /// What it holds.
         value: String,
     },
+    /// The proxy's address is none.
+    #[error("environment variable {PROXY_VARIABLE} cannot be used")]
+    Proxy(#[source] ProxyAddressError),
     /// The daemon cannot be asked.
     #[error("cannot get the trust bundle from the workload API")]
     Workload(#[source] EdgeError),
@@ -89,9 +94,12 @@ impl ModuleEnvironment {
         let hub_host_name = env.required("IOTEDGE_IOTHUBHOSTNAME")?.to_owned();
         let workload_socket = socket_path(env.required("IOTEDGE_WORKLOADURI")?)
             .map_err(EnvironmentError::WorkloadUri)?;
-        let (host, names) = match env.get("IOTEDGE_GATEWAYHOSTNAME") {
-            Some(gateway) => (gateway, GATEWAY),
-            None => (&*hub_host_name, UPSTREAM),
+        let (host, names, proxy) = match env.get("IOTEDGE_GATEWAYHOSTNAME") {
+            Some(gateway) => (gateway, GATEWAY, None),
+            None => {
+                let proxy = Proxy::from_env(env.0).map_err(EnvironmentError::Proxy)?;
+                (&*hub_host_name, UPSTREAM, proxy)
+            }
         };
         let address = env.get(names.address).map(str::to_owned);
         // A port in the name is MQTT's, as in connection strings.
@@ -101,6 +109,7 @@ impl ModuleEnvironment {
         mqtt.port = env.port(names.mqtt_port)?.unwrap_or(mqtt.port);
         amqp.port = env.port(names.amqp_port)?.unwrap_or(amqp.port);
         https.port = env.port(names.https_port)?.unwrap_or(https.port);
+        let https = https.through(proxy.as_ref());
         Ok(Self {
             identity: IdentityId::module(env.id("IOTEDGE_DEVICEID")?, env.id("IOTEDGE_MODULEID")?),
             generation: env.required("IOTEDGE_MODULEGENERATIONID")?.to_owned(),
@@ -256,6 +265,20 @@ mod tests {
     }
 
     #[test]
+    fn a_proxy_is_for_the_hub_and_for_https() {
+        let proxy = ("HTTPS_PROXY", "http://proxy:3128");
+        let runtime = read(&[proxy]).unwrap();
+        let expected = Proxy::parse(proxy.1).ok();
+        assert_eq!(runtime.dial(Transport::AmqpWs).proxy, expected);
+        assert_eq!(runtime.dial(Transport::MqttWs).proxy, expected);
+        assert_eq!(runtime.dial(Transport::Amqp).proxy, None);
+        assert_eq!(runtime.dial(Transport::Mqtt).proxy, None);
+        assert_eq!(read(&[proxy, ("no_proxy", "hub.local")]).unwrap().https.proxy, None);
+        let module = read(&[proxy, ("IOTEDGE_GATEWAYHOSTNAME", "edge-host")]).unwrap();
+        assert_eq!(module.https.proxy, None);
+    }
+
+    #[test]
     fn what_is_missing_or_wrong_is_named() {
         for (name, value, message) in [
             (
@@ -278,6 +301,11 @@ mod tests {
                 "FARSHORE_UPSTREAM_MQTT_PORT",
                 "0",
                 "environment variable FARSHORE_UPSTREAM_MQTT_PORT is \"0\"; expected a port number",
+            ),
+            (
+                "https_proxy",
+                "https://me:geheim@proxy",
+                "environment variable https_proxy cannot be used",
             ),
         ] {
             assert_eq!(read(&[(name, value)]).unwrap_err().to_string(), message);

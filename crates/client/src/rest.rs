@@ -81,7 +81,9 @@ impl RestError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Sign { .. } | Self::Malformed { .. } | Self::Request(_) => false,
-            Self::Dial(error) => matches!(**error, DialError::Network { .. }),
+            Self::Dial(error) => {
+                matches!(**error, DialError::Network { .. } | DialError::Proxy { .. })
+            }
             Self::Http { .. } => true,
             Self::Answer { answer, .. } => {
                 answer.status.is_server_error() || answer.status.as_u16() == TOO_MANY_REQUESTS
@@ -157,6 +159,12 @@ impl Rest {
             HttpError::Connect(source) => {
                 RestError::Dial(Box::new(DialError::Network { dial, source }))
             }
+            HttpError::Connector(source) => match source.downcast::<DialError>() {
+                Ok(error) => RestError::Dial(error),
+                Err(source) => {
+                    RestError::Http { dial, source: Box::new(HttpError::Connector(source)) }
+                }
+            },
             HttpError::Tls(source) => RestError::Dial(Box::new(DialError::Tls { dial, source })),
             source => RestError::Http { dial, source: Box::new(source) },
         }

@@ -25,7 +25,9 @@ use crate::signals::Shutdown;
 
 mod client;
 
-pub use self::client::{Client, HttpError, Request, Response, StreamingResponse};
+pub use self::client::{
+    Client, Connecting, Connector, HttpError, Request, Response, StreamingResponse,
+};
 
 /// What a peer may take of us before and while it asks.
 #[derive(Debug, Clone, Copy)]

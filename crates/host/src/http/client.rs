@@ -4,6 +4,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{BodyError, read_body};
-use crate::net::{self, NetError};
+use crate::net::{self, NetError, TcpStream};
 use crate::tls::{ClientTls, TlsError};
 
 /// Connections kept for later requests, per client.
@@ -43,6 +44,9 @@ pub enum HttpError {
     /// The server is not trusted.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The way of somebody else's making ([`Client::https_over`]) does not lead there.
+    #[error(transparent)]
+    Connector(Box<dyn StdError + Send + Sync>),
     /// Path or headers are not valid.
     #[error("malformed request to {peer}")]
     Malformed {
@@ -202,6 +206,16 @@ impl StreamingResponse {
     }
 }
 
+/// How a client gets its connections when it does not dial itself: through a proxy.
+pub trait Connector: Send + Sync {
+    /// A connection to the server, before TLS, within `limit`.
+    fn connect(&self, limit: Duration) -> Connecting<'_>;
+}
+
+/// A connection that is being made.
+pub type Connecting<'a> =
+    Pin<Box<dyn Future<Output = Result<TcpStream, Box<dyn StdError + Send + Sync>>> + Send + 'a>>;
+
 /// A client of one server. Clones share the idle connections.
 #[derive(Clone)]
 pub struct Client {
@@ -216,6 +230,7 @@ struct Inner {
 
 enum Target {
     Tcp { dial: String, port: u16, tls: Option<(ClientTls, String)> },
+    Over { connector: Arc<dyn Connector>, tls: ClientTls, name: String },
     Unix(PathBuf),
 }
 
@@ -228,12 +243,19 @@ impl Client {
     /// Like [`Client::https`], but dials `dial` (a name or an address); TLS still
     /// verifies `host`.
     pub fn https_at(host: &str, dial: &str, port: u16, tls: ClientTls) -> Self {
-        let host_header = match port {
-            443 => host.to_owned(),
-            port => format!("{host}:{port}"),
-        };
         let target = Target::Tcp { dial: dial.to_owned(), port, tls: Some((tls, host.to_owned())) };
-        Self::new(target, host_header)
+        Self::new(target, https_header(host, port))
+    }
+
+    /// Like [`Client::https`], over connections that somebody else makes.
+    pub fn https_over(
+        host: &str,
+        port: u16,
+        tls: ClientTls,
+        connector: Arc<dyn Connector>,
+    ) -> Self {
+        let target = Target::Over { connector, tls, name: host.to_owned() };
+        Self::new(target, https_header(host, port))
     }
 
     /// A client of `http://host:port`; for loopback and tests.
@@ -356,6 +378,10 @@ impl Client {
     async fn connect(&self, limit: Duration) -> Result<SendRequest<Full<Bytes>>, HttpError> {
         match &self.inner.target {
             Target::Unix(path) => self.start(net::connect_unix(path, limit).await?).await,
+            Target::Over { connector, tls, name } => {
+                let stream = connector.connect(limit).await.map_err(HttpError::Connector)?;
+                self.start(tls.connect(stream, name).await?).await
+            }
             Target::Tcp { dial, port, tls } => {
                 let stream = net::connect(dial, *port, limit).await?;
                 match tls {
@@ -390,9 +416,17 @@ impl Client {
 
     fn peer(&self) -> String {
         match &self.inner.target {
-            Target::Tcp { .. } => self.inner.host_header.clone(),
+            Target::Tcp { .. } | Target::Over { .. } => self.inner.host_header.clone(),
             Target::Unix(path) => path.display().to_string(),
         }
+    }
+}
+
+/// What `Host` says: without the port where it is that of HTTPS.
+fn https_header(host: &str, port: u16) -> String {
+    match port {
+        443 => host.to_owned(),
+        port => format!("{host}:{port}"),
     }
 }
 
