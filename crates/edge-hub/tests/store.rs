@@ -204,6 +204,34 @@ async fn a_message_that_fits_nowhere_is_a_dead_letter_that_can_be_looked_into() 
     edge.stop().await;
 }
 
+/// `iotedge dead-letter` asks for more until nothing comes.
+#[tokio::test]
+async fn a_letter_behind_many_that_are_gone_is_listed() {
+    let machine = Machine::new(&["edge1/a"], everything_upstream()).await;
+    let edge = machine.start_with(&[("UpstreamProtocol", "Mqtt")]).await;
+    let (a, _events) = machine.connect_by(Transport::Amqp, &edge, "edge1/a", &[]);
+    within("a connection", a.connected()).await.unwrap();
+    for number in 0..14 {
+        let mut message = output(&format!("big {number}"), "up");
+        message.set_property("big", "x".repeat(200_000));
+        let sent = a.send(message).await.unwrap();
+        within("an acknowledgement", sent).await.unwrap();
+    }
+    let buried = async {
+        while edge.counts("messages_dead_total", "") < 14 {
+            machine.clock.sleep(Duration::from_millis(20)).await;
+        }
+    };
+    within("the dead letters", buried).await;
+    for number in 1..13 {
+        assert_eq!(ask(&machine, Request::delete(at(number))).await.status, 204);
+    }
+    let behind = ask(&machine, Request::get(format!("{LETTERS_PATH}?from=1"))).await;
+    let behind: Vec<LetterJson> = serde_json::from_slice(&behind.body).unwrap();
+    assert_eq!(behind.iter().map(|letter| letter.number).collect::<Vec<_>>(), [13]);
+    edge.stop().await;
+}
+
 fn at(number: u64) -> String {
     format!("{LETTERS_PATH}/{number}")
 }

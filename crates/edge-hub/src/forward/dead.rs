@@ -103,8 +103,9 @@ impl DeadLetters {
             && let Ok(entries) = reader.try_next_batch(max.min(READ_MAX), READ_BYTES_MAX)
             && !entries.is_empty()
         {
-            bytes += entries.iter().map(|entry| entry.body.len()).sum::<usize>();
+            // What is gone does not count: an empty answer says that there are no more.
             for entry in entries.into_iter().filter(|entry| !gone.contains(&entry.sequence)) {
+                bytes += entry.body.len();
                 match decode(&entry.body) {
                     Some((queue, reason, record)) => letters.push(Letter {
                         number: entry.sequence,
