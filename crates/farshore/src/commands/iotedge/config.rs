@@ -144,10 +144,8 @@ async fn apply(place: &Place, arguments: &Apply) -> Result<(), Failure> {
 /// Writes a configuration, which holds a key: for its owner only. The owner is who it was, else
 /// whoever has the directory (the runtime's user, in packages).
 fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    let owner = match fs::exists(path)? {
-        true => Some(fs::facts(path)?),
-        false => None,
-    };
+    let was_there = fs::exists(path)?;
+    let owner = if was_there { Some(fs::facts(path)?) } else { None };
     let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
     if let Some(directory) = directory {
         fs::create_dir(directory)?;
@@ -158,10 +156,16 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
     };
     fs::write_atomic(path, text.as_bytes(), MODE)?;
     let now = fs::facts(path)?;
-    if (now.uid, now.gid) != (owner.uid, owner.gid) {
+    if gives_away(now.uid, was_there) && (now.uid, now.gid) != (owner.uid, owner.gid) {
         fs::set_owner(path, owner.uid, owner.gid)?;
     }
     Ok(())
+}
+
+/// Only root can give a file away. Another user's new file is that user's own, also in a directory
+/// that belongs to somebody else, such as `/tmp`; in place of somebody else's it would be of no use.
+fn gives_away(writer: u32, was_there: bool) -> bool {
+    writer == ROOT || was_there
 }
 
 fn refuse_import(import: &Import) -> Result<(), Failure> {
@@ -188,5 +192,18 @@ fn refuse_import(import: &Import) -> Result<(), Failure> {
     ))
 }
 
+const ROOT: u32 = 0;
 /// It holds the device's key.
 const MODE: u32 = 0o600;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_not_root_keeps_what_is_new() {
+        assert!(gives_away(ROOT, false) && gives_away(ROOT, true));
+        assert!(gives_away(1000, true));
+        assert!(!gives_away(1000, false));
+    }
+}
