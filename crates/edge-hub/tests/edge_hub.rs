@@ -530,3 +530,68 @@ async fn messages_past_their_time_are_given_up_and_counted() {
     assert_eq!(received, ["new 0"]);
     edge.stop().await;
 }
+
+/// Those before them live on, and keep neither their places nor their count.
+#[tokio::test]
+async fn messages_past_their_time_are_counted_behind_others_that_live_longer() {
+    let routes = json!({
+        "short": {
+            "route": "FROM /messages/modules/a/outputs/short INTO $upstream",
+            "timeToLiveSecs": 1
+        },
+        "long": "FROM /messages/modules/a/outputs/out INTO $upstream"
+    });
+    let machine = Machine::new(&["edge1/a"], routes).await;
+    let edge = machine.start().await;
+    machine.hub.stop().await;
+    let (a, _events) = machine.join(&edge, "edge1/a", &[]).await;
+    // Far more than a pump has in its hands.
+    for number in 0..50 {
+        send_all(&a, bodies("long", number..number + 1)).await;
+        for _ in 0..5 {
+            let short = a.send(output("short", "short")).await.unwrap();
+            within("an acknowledgement", short).await.unwrap();
+        }
+    }
+    let given_up = async {
+        while edge.counts("messages_dropped_total", "reason=\"ttl_expiry\"") < 250 {
+            machine.clock.sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    within("the end of the short lives", given_up).await;
+    machine.hub.start().await;
+    let received = machine.hub.until_received("edge1/a", "long 49").await;
+    assert_eq!(without_repeats(received), bodies("long", 0..50));
+    assert_eq!(edge.counts("messages_dropped_total", "reason=\"ttl_expiry\""), 250);
+    edge.stop().await;
+}
+
+/// sa: a device has one parent at most; the old one learns of the new one when it is back.
+#[tokio::test]
+async fn a_child_that_moved_while_the_hub_was_away_is_cut_at_the_reconnection() {
+    let machine = Machine::new(&["mover", "stayer"], everything_upstream()).await;
+    let edge = machine.start().await;
+    let (mover, _mover_events) = machine.join(&edge, "mover", &[]).await;
+    let (stayer, _stayer_events) = machine.join(&edge, "stayer", &[]).await;
+    machine.hub.until_connected("edge1/$edgeHub").await;
+    machine.hub.stop().await;
+    machine.hub.move_away("mover");
+    // Nobody has told the edge hub yet.
+    send_all(&mover, bodies("m", 0..3)).await;
+    let mut state = mover.state();
+    machine.hub.start().await;
+    let cut =
+        state.wait_for(|state| matches!(state, client::device::ConnectionState::Refused { .. }));
+    within("the cut", cut).await.unwrap();
+    // The other stays, and is not held up by what waits for the one that went.
+    send_all(&stayer, bodies("s", 0..3)).await;
+    assert_eq!(machine.hub.until_received("stayer", "s 2").await, bodies("s", 0..3));
+    assert!(machine.hub.received("mover").is_empty());
+    // It comes back, and with it what was acknowledged.
+    machine.hub.register("mover");
+    machine.hub.allow("mover");
+    machine.hub.call("edge1/$edgeHub", "RefreshDeviceScopeIdentityCache", "{}");
+    let received = machine.hub.until_received("mover", "m 2").await;
+    assert_eq!(without_repeats(received), bodies("m", 0..3));
+    edge.stop().await;
+}

@@ -155,6 +155,48 @@ async fn an_authority_of_the_trust_bundle_lets_in_over_amqp() {
     by_an_authority(Transport::Amqp).await;
 }
 
+/// `ClientCertAuthEnabled=false`: nobody comes in by a certificate, who has a key does.
+async fn by_keys_alone(transport: Transport) {
+    let machine = Machine::new(&["leaf", "named", "keyed"], everything_upstream()).await;
+    let own = certificate(&machine, "leaf");
+    machine.hub.authenticate("leaf", thumbprints(&[&own]));
+    machine.hub.authenticate("named", Authentication::CertificateAuthority);
+    let validity = Validity::starting(machine.clock.wall(), Duration::from_secs(3600));
+    let named = machine.ca.issue_client("named", validity).unwrap();
+    let both = [("leaf", &own), ("named", &named)];
+
+    let edge = machine.start_with(&[("ClientCertAuthEnabled", "false")]).await;
+    machine.hub.until_connected("edge1/$edgeHub").await;
+    let (keyed, _keyed_events) = machine.connect_by(transport, &edge, "keyed", &[]);
+    within("the connection", keyed.connected()).await.unwrap();
+    for (id, issued) in both {
+        let (refused, _events) = connect(&machine, &edge, transport, id, issued);
+        within("a refusal", refused.connected()).await.unwrap_err();
+    }
+    send_all(&keyed, bodies("k", 0..3)).await;
+    assert_eq!(machine.hub.until_received("keyed", "k 2").await, bodies("k", 0..3));
+    keyed.close().await;
+    edge.stop().await;
+
+    // The setting is what made the difference.
+    let edge = machine.start_with(&[("ClientCertAuthEnabled", "true")]).await;
+    for (id, issued) in both {
+        let (client, _events) = connect(&machine, &edge, transport, id, issued);
+        within("the connection", client.connected()).await.unwrap();
+    }
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn certificates_are_refused_when_the_operator_wants_it_so_over_mqtt() {
+    by_keys_alone(Transport::Mqtt).await;
+}
+
+#[tokio::test]
+async fn certificates_are_refused_when_the_operator_wants_it_so_over_amqp() {
+    by_keys_alone(Transport::Amqp).await;
+}
+
 /// After the hub's answer.
 const CUT_WITHIN: Duration = Duration::from_secs(1);
 

@@ -325,7 +325,7 @@ impl Pump {
             tracing::debug!(%sender, sequence, "message is past its time to live");
             self.core.counters.dropped(Dropped::Expired, sender, message);
         }
-        window.finish(sequence);
+        window.expire(sequence);
     }
 
     /// The hub has a message, refuses it for good, or its line is lost.

@@ -208,6 +208,27 @@ impl Window {
             let bytes = slot.bytes;
             self.bytes -= bytes;
         }
+        self.let_go();
+    }
+
+    /// The message's time is over. Unlike one that is delivered it gives up its place at once, also
+    /// behind others that live longer, so that those after it are read and their time is looked at:
+    /// after a crash it ends once more, where a delivered one would be delivered once more.
+    pub(crate) fn expire(&mut self, sequence: u64) {
+        let Ok(index) = self.slots.binary_search_by_key(&sequence, |slot| slot.sequence) else {
+            return;
+        };
+        if let Some(slot) = self.slots.remove(index)
+            && slot.state != SlotState::Finished
+        {
+            self.bytes -= slot.bytes;
+        }
+        self.next = self.next.max(sequence + 1);
+        self.let_go();
+    }
+
+    /// Passes over what is finished and has nothing unfinished before it.
+    fn let_go(&mut self) {
         while let Some(slot) = self.slots.pop_front_if(|slot| slot.state == SlotState::Finished) {
             self.next = self.next.max(slot.sequence + 1);
         }

@@ -191,6 +191,12 @@ impl FakeHub {
         self.change(|state| state.identities.insert(id.parse().unwrap(), status));
     }
 
+    /// From now on it is the child of another edge device: in no answer here, and not let in.
+    pub(crate) fn move_away(&self, id: &str) {
+        self.change(|state| state.identities.remove(&id.parse().unwrap()));
+        self.refuse(id);
+    }
+
     /// From now on it is not let in.
     pub(crate) fn refuse(&self, id: &str) {
         let id: IdentityId = id.parse().unwrap();

@@ -149,6 +149,27 @@ fn the_window_is_bounded_in_messages_and_bytes() {
 }
 
 #[test]
+fn a_message_past_its_time_makes_room_behind_others_that_live_longer() {
+    let mut window = window("b b! b b! b!");
+    check(&window, "expire 1, expire 3, expire 4");
+    for (sequence, checkpoint, bytes) in [(3, 0, 20), (1, 0, 15), (4, 0, 10), (4, 0, 10)] {
+        window.expire(sequence);
+        assert_eq!((window.checkpoint(), window.bytes), (checkpoint, bytes), "{sequence}");
+    }
+    assert_eq!(window.slots.len(), 2);
+    check(&window, "");
+    // What is delivered before it and after it is passed over with it.
+    window.finish(2);
+    assert_eq!((window.checkpoint(), window.bytes), (0, 5));
+    window.finish(0);
+    assert_eq!((window.checkpoint(), window.bytes), (5, 0));
+    // Results of sendings that were taken back come late.
+    assert!(!window.failed(3, 0));
+    window.finish(3);
+    assert_eq!((window.checkpoint(), window.bytes), (5, 0));
+}
+
+#[test]
 fn a_sender_is_stalled_only_by_the_hubs_silence() {
     let at = |seconds| Mono::ZERO + Duration::from_secs(seconds);
     for (now, entered, hub_since, acknowledged, others, is_full, stalled) in [
