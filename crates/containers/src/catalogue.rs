@@ -68,6 +68,11 @@ impl Catalogue {
         }
     }
 
+    /// The built-in images, as engines have them; one that serves several names comes several times.
+    pub fn images(&self) -> impl Iterator<Item = &ImageReference> {
+        self.entries.values().map(|builtin| &builtin.image)
+    }
+
     /// The repositories that it serves, in order.
     pub fn repositories(&self) -> impl Iterator<Item = &str> {
         self.entries.keys().map(String::as_str)

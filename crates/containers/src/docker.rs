@@ -18,14 +18,15 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use host::clock::Clock;
 
 use crate::{
-    Builtin, Catalogue, EngineInfo, EventStream, ImageReference, LogOptions, LogStream, ModuleName,
-    ModuleRuntime, ModuleSpec, ModuleState, Notice, RegistryAuth, Resolved, RuntimeError,
-    RuntimeKind,
+    Builtin, Catalogue, EngineInfo, EventStream, ImageReference, ImageRemoval, LocalImage,
+    LogOptions, LogStream, ModuleName, ModuleRuntime, ModuleSpec, ModuleState, Notice,
+    RegistryAuth, Resolved, RuntimeError, RuntimeKind,
 };
 
 mod create;
 mod engine;
 mod found;
+mod images;
 mod network;
 mod peers;
 mod policy;
@@ -267,6 +268,18 @@ impl ModuleRuntime for DockerRuntime {
         auth: Option<&'a RegistryAuth>,
     ) -> BoxFuture<'a, ()> {
         Box::pin(self.pull_image(image, auth))
+    }
+
+    fn images(&self) -> BoxFuture<'_, Vec<LocalImage>> {
+        Box::pin(self.all_images())
+    }
+
+    fn image_id<'a>(&'a self, image: &'a ImageReference) -> BoxFuture<'a, Option<String>> {
+        Box::pin(self.id_of_image(image))
+    }
+
+    fn remove_image<'a>(&'a self, id: &'a str) -> BoxFuture<'a, ImageRemoval> {
+        Box::pin(self.remove_one_image(id))
     }
 
     fn create<'a>(&'a self, spec: &'a ModuleSpec) -> BoxFuture<'a, Vec<Notice>> {

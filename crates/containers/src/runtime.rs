@@ -7,8 +7,8 @@ use std::time::Duration;
 use futures_util::Stream;
 
 use crate::{
-    EngineInfo, ImageReference, LogOptions, LogStream, ModuleEvent, ModuleName, ModuleSpec,
-    ModuleState, Notice, RegistryAuth, RuntimeError,
+    EngineInfo, ImageReference, ImageRemoval, LocalImage, LogOptions, LogStream, ModuleEvent,
+    ModuleName, ModuleSpec, ModuleState, Notice, RegistryAuth, RuntimeError,
 };
 
 /// What the methods return, so that the trait can be held as an object.
@@ -44,6 +44,21 @@ pub trait ModuleRuntime: Send + Sync + 'static {
         image: &'a ImageReference,
         auth: Option<&'a RegistryAuth>,
     ) -> BoxFuture<'a, ()>;
+
+    /// The images on this machine, built-in ones too; none of a runtime that has no images.
+    fn images(&self) -> BoxFuture<'_, Vec<LocalImage>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    /// The id of the image that a reference means here; none when it is not here.
+    fn image_id<'a>(&'a self, _image: &'a ImageReference) -> BoxFuture<'a, Option<String>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    /// Removes an image that nothing needs; one that isn't there is no error.
+    fn remove_image<'a>(&'a self, _id: &'a str) -> BoxFuture<'a, ImageRemoval> {
+        Box::pin(async { Ok(ImageRemoval::Removed) })
+    }
 
     /// Creates a module without starting it. Pulls nothing: `pull` comes first.
     /// `Conflict` when the name is taken.

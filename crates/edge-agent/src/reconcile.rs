@@ -211,6 +211,17 @@ impl Reconciler {
         self.executor.want(wanted.collect());
         let address = self.rollout.deployment().and_then(metrics::address);
         self.outlets.metrics.send_if_modified(|now| std::mem::replace(now, address) != address);
+        self.publish_images();
+    }
+
+    /// Before anything of a deployment is pulled, its images are told.
+    fn publish_images(&self) {
+        let Some(images) = self.rollout.images() else { return };
+        self.settings.deployed_images.send_if_modified(|now| {
+            let is_new = now.as_ref() != Some(&images);
+            *now = Some(images);
+            is_new
+        });
     }
 
     /// Plans, and plans anew when the plan shows that a deployment has to be given up.
@@ -310,6 +321,7 @@ impl Reconciler {
             .map(|(module, record)| (module.to_string(), record.kept.clone()))
             .collect();
         let stages = self.rollout.stages();
+        self.publish_images();
         self.outlets.keep.send_if_modified(|state| {
             let is_new = state.records != kept || state.stages != stages;
             (state.records, state.stages) = (kept, stages);

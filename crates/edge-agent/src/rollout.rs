@@ -227,6 +227,14 @@ impl Rollout {
         self.in_force.as_ref().map(|stage| &stage.deployment)
     }
 
+    /// The images of the deployment in force and of the good one, to which it may have to go back.
+    pub(crate) fn images(&self) -> Option<BTreeSet<String>> {
+        let in_force = self.in_force.as_ref()?;
+        let stages = [Some(in_force), self.good.as_ref()].into_iter().flatten();
+        let targets = stages.flat_map(|stage| stage.deployment.modules.values());
+        Some(targets.map(|target| target.config.image.to_string()).collect())
+    }
+
     /// What is to be said of the newest desired properties.
     pub(crate) fn verdict(&self) -> Option<&Verdict> {
         self.verdict.as_ref()

@@ -1,6 +1,6 @@
 //! What the agent is told when it starts. Declared and read from files by the entrance.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use client::Dial;
 use client::device::Transport;
 use host::tls::ClientTls;
 use model::DeviceId;
+use tokio::sync::watch;
 
 /// Everything that the agent has to know.
 #[derive(Debug, Clone)]
@@ -30,6 +31,9 @@ pub struct AgentSettings {
     pub surroundings: Surroundings,
     /// What the agent says of itself in its report.
     pub about: About,
+    /// Takes the images of the deployment in force and of the last good one, as the manifests name
+    /// them, once there is one: they have to stay on the device.
+    pub deployed_images: watch::Sender<Option<BTreeSet<String>>>,
     /// Numbers that tests shorten.
     pub timing: Timing,
 }

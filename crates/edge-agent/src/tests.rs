@@ -44,6 +44,7 @@ impl Life {
             data_dir: daemon.data_dir(),
             surroundings: test_surroundings(),
             about: About { version: "0.1.0".into(), ..About::default() },
+            deployed_images: tokio::sync::watch::Sender::new(None),
             timing: Timing { observe_every: Duration::from_millis(20), ..Timing::default() },
         };
         let shutdown = Shutdown::new();

@@ -3,11 +3,12 @@
 //! It runs no agent: whoever composes it starts one against [`Daemon::management_socket`] and
 //! [`Daemon::agent_workload_socket`], and ends it first.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use containers::{ModuleName, RuntimeError, SharedRuntime};
+use containers::{ModuleName, RuntimeError, RuntimeKind, SharedRuntime};
 use host::clock::Clock;
 use host::fs::{self, FileLock, FsError};
 use host::net::{self, NetError};
@@ -22,6 +23,7 @@ use crate::certs::{self, CertsError, EdgeCa, EdgeCaFacts};
 use crate::config::Config;
 use crate::http;
 use crate::identity::{self, BackupError, Identities};
+use crate::images::{self, Images};
 use crate::keys::{Keys, KeysError};
 use crate::lifecycle;
 use crate::management::{Management, OwnerRequest, System};
@@ -54,6 +56,9 @@ pub struct DaemonSettings {
     /// Who takes requests that concern the whole program (restart, stop, log level); they are
     /// refused when nobody does.
     pub owner: Option<mpsc::Sender<OwnerRequest>>,
+    /// The images of the deployment in force and of the last good one, which stay on the device;
+    /// none until they are known, and no image is removed before.
+    pub deployed_images: watch::Receiver<Option<BTreeSet<String>>>,
     /// Version of the program.
     pub version: String,
     /// The time.
@@ -169,7 +174,8 @@ impl Daemon {
             device: facts.device.clone(),
         });
         let sockets = Arc::new(sockets(&settings, workload, &stop)?);
-        let modules = Arc::new(modules(&settings, &facts, agent, sockets));
+        let images = Arc::new(images(&settings, &facts)?);
+        let modules = Arc::new(modules(&settings, &facts, agent, sockets, images));
         modules.remove_candidates().await?;
         adopt(&modules).await?;
 
@@ -231,6 +237,11 @@ impl Daemon {
             clock.clone(),
             self.stop.clone(),
         ));
+        let has_images = self.settings.runtime.kind() == RuntimeKind::Docker;
+        if has_images && self.settings.config.image_garbage_collection.enabled {
+            let images = Arc::clone(&self.modules.images);
+            self.tasks.spawn(images.keep(self.stop.clone()));
+        }
         Ok(())
     }
 
@@ -371,6 +382,7 @@ fn modules(
     facts: &DeviceFacts,
     agent: BuiltinAgent,
     sockets: Arc<Sockets>,
+    images: Arc<Images>,
 ) -> Modules {
     Modules {
         runtime: Arc::clone(&settings.runtime),
@@ -383,8 +395,24 @@ fn modules(
         },
         agent_restarts: watch::Sender::new(0),
         jobs: Jobs::default(),
-        pulls: Pulls::new(Arc::clone(&settings.runtime), settings.clock.clone()),
+        pulls: Pulls::new(
+            Arc::clone(&settings.runtime),
+            Arc::clone(&images),
+            settings.clock.clone(),
+        ),
+        images,
     }
+}
+
+fn images(settings: &DaemonSettings, facts: &DeviceFacts) -> Result<Images, DaemonError> {
+    let images = images::Settings {
+        collection: settings.config.image_garbage_collection,
+        file: settings.homedir.join("gc/image_use"),
+        upstream: facts.hub_host_name.clone(),
+        deployed: settings.deployed_images.clone(),
+    };
+    Images::open(images, Arc::clone(&settings.runtime), settings.clock.clone())
+        .map_err(DaemonError::Home)
 }
 
 /// Opens the sockets of the agent and of the modules that are there: containers that went on

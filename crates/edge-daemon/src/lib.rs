@@ -3,7 +3,7 @@
 //! One [`Daemon`] is one edge device. [`config`] reads its settings, `provision` says which device
 //! it is, `identity` keeps its modules' identities at the hub, `keys` and `certs` what they prove
 //! themselves with. Modules ask on sockets of their own (`workload`, `sockets`), the agent and
-//! people on one (`management`); `modules` drives the runtime. What runs and why is decided by the
+//! people on one (`management`); `modules` drives the runtime, `images` removes what it needs no more. What runs and why is decided by the
 //! agent, in `edge-agent`. Specification: `edge-runtime.md` §1–3.
 
 pub mod config;
@@ -12,6 +12,7 @@ mod certs;
 mod daemon;
 mod http;
 mod identity;
+mod images;
 mod keys;
 mod lifecycle;
 mod management;

@@ -22,11 +22,13 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::http::Refusal;
+use crate::images::Images;
 use crate::sockets::{SocketError, Sockets};
 use crate::workload::AGENT_NAME;
 
 pub(crate) use details::BuiltinAgent;
 pub(crate) use pulls::Pulls;
+pub(crate) use spec::image_reference;
 
 /// The modules.
 pub(crate) struct Modules {
@@ -38,6 +40,7 @@ pub(crate) struct Modules {
     pub(crate) agent_restarts: watch::Sender<u64>,
     pub(crate) jobs: Jobs,
     pub(crate) pulls: Pulls,
+    pub(crate) images: Arc<Images>,
 }
 
 /// What a module's specification depends on.
@@ -230,6 +233,7 @@ impl Modules {
         for notice in self.runtime.create(spec).await? {
             tracing::debug!(module = %spec.name, %notice, "created with a notice");
         }
+        self.images.used(&spec.image).await;
         Ok(())
     }
 

@@ -39,6 +39,7 @@ fn settings(daemon: &FakeDaemon) -> AgentSettings {
         data_dir: daemon.data_dir(),
         surroundings: test_surroundings(),
         about: About::default(),
+        deployed_images: watch::Sender::new(None),
         timing: timing(),
     }
 }

@@ -156,6 +156,23 @@ fn a_deployment_is_good_when_its_modules_have_been_well_for_a_while() {
 }
 
 #[test]
+fn images_of_the_deployment_in_force_and_of_the_good_one_are_needed() {
+    assert_eq!(Device::new().rollout.images(), None);
+    let images =
+        |device: &Device| -> Vec<String> { device.rollout.images().unwrap().into_iter().collect() };
+    let mut device = Device::proven(&[("ab", "x:1"), ("cd", "y:1")]);
+    assert_eq!(images(&device), ["x:1", "y:1"]);
+    device.wants(2, &[("ab", "x:2")]);
+    assert_eq!(images(&device), ["x:1", "x:2", "y:1"]);
+    // A third one before the second has proved itself: nothing goes back to the second.
+    device.wants(3, &[("ab", "x:3")]);
+    assert_eq!(images(&device), ["x:1", "x:3", "y:1"]);
+    device.is("ab", Status::Running);
+    assert!(!device.pass(0) && !device.pass(120));
+    assert_eq!(images(&device), ["x:3"]);
+}
+
+#[test]
 fn one_that_is_not_well_in_its_time_goes_back_and_says_so() {
     for status in [Status::Unhealthy, Status::Failed, Status::Dead] {
         let mut device = Device::proven(&[("ab", "x:1")]);

@@ -345,7 +345,6 @@ ca_certs = { x = "y" }
             "10 connect.management_uri",
             "13 listen.management_uri",
             "14 listen.workload_uri",
-            "15 image_garbage_collection",
             "18 preloaded_keys.mine",
             "20 agent.config.image",
             "21 agent.config.createOptions",

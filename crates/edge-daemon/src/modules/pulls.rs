@@ -14,11 +14,13 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::http::Refusal;
+use crate::images::Images;
 
 /// The pulls under way.
 #[derive(Clone)]
 pub(crate) struct Pulls {
     runtime: SharedRuntime,
+    images: Arc<Images>,
     clock: Clock,
     running: Arc<Mutex<Vec<Pull>>>,
 }
@@ -30,8 +32,8 @@ struct Pull {
 }
 
 impl Pulls {
-    pub(crate) fn new(runtime: SharedRuntime, clock: Clock) -> Self {
-        Self { runtime, clock, running: Arc::default() }
+    pub(crate) fn new(runtime: SharedRuntime, images: Arc<Images>, clock: Clock) -> Self {
+        Self { runtime, images, clock, running: Arc::default() }
     }
 
     /// Waits until the image is here. May be dropped.
@@ -83,6 +85,9 @@ impl Pulls {
                 None
             }
         };
+        if matches!(outcome, Some(Ok(()))) {
+            self.images.used(&image).await;
+        }
         // Taken out before it is told, so that whoever asks from now on begins anew.
         self.running.lock().retain(|pull| !pull.end.same_channel(&end));
         if outcome.is_some() {

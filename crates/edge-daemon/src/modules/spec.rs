@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use containers::{Bind, ImageReference, ModuleSpec, PullPolicy, RegistryAuth};
+use containers::{
+    Bind, ImageReference, InvalidImageReference, ModuleSpec, PullPolicy, RegistryAuth,
+};
 use host::http::StatusCode;
 use iot_proto::management::{self, ImagePullPolicy};
 use serde_json::{Map, Value};
@@ -48,11 +50,7 @@ impl Modules {
     fn image(&self, settings: &Map<String, Value>) -> Result<ImageReference, Refusal> {
         let image = text(settings, "image")?.filter(|image| !image.trim().is_empty());
         let image = image.ok_or_else(|| bad("config.settings.image is missing"))?.trim();
-        let image = match image.strip_prefix("$upstream") {
-            Some(rest) if rest.starts_with([':', '/']) => format!("{}{rest}", self.place.upstream),
-            _ => image.to_owned(),
-        };
-        image.parse().map_err(|error| Refusal::bad(&error))
+        image_reference(image, &self.place.upstream).map_err(|error| Refusal::bad(&error))
     }
 
     /// The directory of the module's socket, where modules look for it. Read-only is enough to
@@ -60,6 +58,17 @@ impl Modules {
     fn socket_bind(&self, name: &containers::ModuleName) -> Option<Bind> {
         let inside = self.place.connect_workload.parent()?;
         Some(Bind { read_only: true, ..Bind::new(self.sockets.dir_of(name), inside) })
+    }
+}
+
+/// The image that a manifest's words mean on a device below this upstream.
+pub(crate) fn image_reference(
+    text: &str,
+    upstream: &str,
+) -> Result<ImageReference, InvalidImageReference> {
+    match text.strip_prefix("$upstream") {
+        Some(rest) if rest.starts_with([':', '/']) => format!("{upstream}{rest}").parse(),
+        _ => text.parse(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! A module in a real container goes on through a restart of the daemon.
+//! A module in a real container goes on through a restart of the daemon; old images go.
 //!
 //! Needs an engine at `FARSHORE_TEST_DOCKER` (default `unix:///var/run/docker.sock`); nothing is
 //! pulled: the image is made of this very test binary. Without an engine this fails, unless
@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use client::edge::ManagementClient;
 use containers::image::{ImageConfig, ImageStore};
-use containers::{Catalogue, DockerRuntime, DockerSettings, NetworkSettings};
+use containers::{
+    Catalogue, DockerRuntime, DockerSettings, ImageReference, ImageRemoval, ModuleRuntime,
+    NetworkSettings,
+};
 use edge_daemon::{Daemon, DaemonSettings};
 use host::clock::Clock;
 use iot_proto::management::{IdentityCreate, LogsQuery, ModuleSpec};
@@ -18,6 +21,8 @@ use serde_json::json;
 use crate::support::Place;
 
 const MODULE: &str = "farshore-test-workload";
+const MODULE_OF_IMAGES: &str = "farshore-test-images";
+const OTHER: &str = "farshore-test-images-other";
 const IMAGE: &str = "farshore-test-edge-daemon:1";
 
 #[tokio::test]
@@ -44,6 +49,88 @@ async fn a_container_signs_before_and_after_a_restart_of_the_daemon_and_never_as
     assert_eq!(state.status.start_time, started, "the module was never touched");
     client.delete_module(MODULE).await.unwrap();
     drop(daemon);
+}
+
+#[tokio::test]
+async fn old_images_go_and_those_that_something_needs_stay() {
+    let Some(runtime) = engine().await else { return };
+    let place = Place::new().await;
+    place.start().await.end().await;
+    let images = ["old", "deployed", "elsewhere", "foreign"].map(image);
+    let [old, deployed, elsewhere, _foreign] = &images;
+    for image in &images {
+        build(image).await;
+    }
+    let clock = Clock::manual(Clock::system().wall());
+    let names = Some([deployed.to_string()].into());
+    let (_agent, deployed_images) = tokio::sync::watch::channel(names);
+    let settings = DaemonSettings {
+        runtime: runtime.clone(),
+        clock: clock.clone(),
+        deployed_images,
+        ..place.settings("")
+    };
+    let daemon = Daemon::start(settings).await.unwrap();
+    let client = place.management();
+    // Used by modules that are removed again; `foreign` is only there.
+    for image in [old, deployed, elsewhere] {
+        client.create_module(&never_started(image)).await.unwrap();
+        client.delete_module(MODULE_OF_IMAGES).await.unwrap();
+    }
+    // Since then a container that the daemon was not asked for is made of it.
+    let other = containers::ModuleSpec::new(OTHER.parse().unwrap(), elsewhere.clone());
+    runtime.create(&other).await.unwrap();
+
+    let past = clock.clone();
+    let removed = async {
+        while runtime.has_image(old).await.unwrap() {
+            past.advance(Duration::from_secs(24 * 3600));
+            Clock::system().sleep(Duration::from_millis(100)).await;
+        }
+        // And once more, so that whatever was wrongly old enough would have gone too.
+        past.advance(Duration::from_secs(8 * 24 * 3600));
+    };
+    let outcome = Box::pin(Clock::system().timeout(Duration::from_secs(60), removed)).await;
+    let record = host::fs::read_to_string(&place.path("home/gc/image_use")).unwrap();
+    drop(daemon);
+    let mut here = Vec::new();
+    for image in &images {
+        here.push(runtime.has_image(image).await.unwrap());
+    }
+    // What this test made goes, whatever came of it.
+    runtime.remove(&other.name).await.unwrap();
+    for image in &images {
+        if let Some(id) = runtime.image_id(image).await.unwrap() {
+            assert_eq!(runtime.remove_image(&id).await.unwrap(), ImageRemoval::Removed);
+        }
+    }
+    assert!(outcome.is_ok(), "the old image stays; the record:\n{record}");
+    assert_eq!(here, [false, true, true, true], "old, deployed, elsewhere, foreign");
+    assert_eq!(record.lines().count(), 2, "what is gone is forgotten:\n{record}");
+}
+
+fn image(name: &str) -> ImageReference {
+    format!("farshore-test-images:{name}").parse().unwrap()
+}
+
+/// An image like no other.
+async fn build(image: &ImageReference) {
+    let uri = engine_uri();
+    let config = ImageConfig {
+        env: [("IMAGE".to_owned(), image.to_string())].into(),
+        ..ImageConfig::default()
+    };
+    let program = host::env::current_exe().unwrap();
+    let store = ImageStore::connect(&uri).await.unwrap();
+    store.build(image, &program, &config).await.unwrap();
+}
+
+fn never_started(image: &ImageReference) -> ModuleSpec {
+    serde_json::from_value(json!({
+        "name": MODULE_OF_IMAGES, "type": "docker", "imagePullPolicy": "never",
+        "config": {"settings": {"image": image.to_string()}, "env": []},
+    }))
+    .unwrap()
 }
 
 fn spec() -> ModuleSpec {
@@ -96,14 +183,18 @@ async fn log(client: &ManagementClient) -> String {
     text
 }
 
+fn engine_uri() -> String {
+    let uri = host::env::var("FARSHORE_TEST_DOCKER").unwrap();
+    uri.unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned())
+}
+
 /// An engine with the test's image; none when this group is left out.
 async fn engine() -> Option<Arc<DockerRuntime>> {
     let left_out = host::env::var("FARSHORE_TEST_WITHOUT").unwrap().unwrap_or_default();
     if left_out.split(',').any(|group| group == "docker") {
         return None;
     }
-    let uri = host::env::var("FARSHORE_TEST_DOCKER").unwrap();
-    let uri = uri.unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned());
+    let uri = engine_uri();
     let settings = DockerSettings {
         uri: uri.clone(),
         network: NetworkSettings { name: "farshore-test-daemon".into(), ..Default::default() },

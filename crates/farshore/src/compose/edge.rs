@@ -83,6 +83,7 @@ impl RunningEdge {
     ) -> Result<Self, DaemonError> {
         let containers = engine.is_containers();
         let gateway = engine.gateway;
+        let (deployed_images, images_to_keep) = tokio::sync::watch::channel(None);
         let daemon_settings = DaemonSettings {
             config: settings.config.clone(),
             homedir: settings.homedir.clone(),
@@ -93,6 +94,7 @@ impl RunningEdge {
             hub: settings.hub.clone(),
             at_end: settings.at_end,
             owner: settings.owner.clone(),
+            deployed_images: images_to_keep,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             clock: clock.clone(),
         };
@@ -124,6 +126,7 @@ impl RunningEdge {
             data_dir: settings.homedir.join("agent"),
             surroundings,
             about: About { version: env!("CARGO_PKG_VERSION").to_owned(), ..About::default() },
+            deployed_images,
             timing: Timing::default(),
         };
         tokio::spawn(super::rest::after_start(clock.clone()));

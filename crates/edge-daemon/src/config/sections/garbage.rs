@@ -12,7 +12,6 @@ pub(super) fn section(root: &mut Section<'_, '_>) -> GarbageCollection {
         age: DAY.saturating_mul(7),
         at: Duration::ZERO,
     };
-    root.note("image_garbage_collection", "has no effect yet: unused images stay");
     let Some(mut section) = root.section("image_garbage_collection") else { return told };
     if let Some(found) = section.boolean("enabled") {
         told.enabled = found.value;
