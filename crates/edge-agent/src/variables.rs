@@ -61,6 +61,7 @@ impl Variables {
             all.insert(name.to_ascii_lowercase(), (name, value));
         }
         let mut variables = Self::default();
+        variables.notes.extend(proxy_note(settings, manifest));
         let mut registries: BTreeMap<String, RegistryParts> = BTreeMap::new();
         for (key, (name, value)) in &all {
             if let Some(rest) = key.strip_prefix(REGISTRY_PREFIX) {
@@ -154,6 +155,18 @@ impl Variables {
     }
 }
 
+/// The agent's proxy is needed before there is a manifest.
+fn proxy_note(settings: &BTreeMap<String, String>, manifest: Option<&Env>) -> Option<String> {
+    let proxy = |env: &BTreeMap<String, String>| {
+        let found = env.iter().find(|(name, _)| name.eq_ignore_ascii_case("https_proxy"));
+        found.map(|(_, value)| value.trim().to_owned())
+    };
+    let told = manifest.and_then(proxy).filter(|told| !told.is_empty())?;
+    (proxy(settings).as_ref() != Some(&told)).then(|| {
+        "https_proxy of the manifest has no effect: set it in [agent.env] of config.toml".to_owned()
+    })
+}
+
 /// Credentials while they are put together. Has no `Debug`, because it holds a password.
 #[derive(Default)]
 struct RegistryParts {
@@ -191,7 +204,7 @@ const COOL_OFF_MAX: u64 = 300;
 const MINUTES_MAX: u64 = 10 * 365 * 24 * 60;
 
 /// Variables of the original that change nothing here, with the reason.
-const ANSWERS: [(&str, &str); 33] = [
+const ANSWERS: [(&str, &str); 32] = [
     ("BackupConfigFilePath", "the deployment is kept sealed in the daemon's directory"),
     ("BackupFolder", STORAGE),
     ("CloseCloudConnectionOnIdleTimeout", "the connection is kept"),
@@ -204,7 +217,6 @@ const ANSWERS: [(&str, &str); 33] = [
     ("EnableOrphanedIdentityCleanup", "only identities that the agent made are ever deleted"),
     ("EnableSdkDebugLogs", "set RuntimeLogLevel"),
     ("EnableStreams", "device streams are not served"),
-    ("Https_Proxy", "set the daemon's environment"),
     ("LocalConfigPath", "deployments come from the hub"),
     ("ManagementApiTimeoutSecs", "pulls may take as long as they make progress"),
     ("MaxRestartCount", "restarts are never given up; they come at most 300 s apart"),
@@ -280,6 +292,22 @@ mod tests {
             ]
         );
         assert_eq!(variables.timing(&Timing::default()).cool_off, Duration::from_secs(10));
+    }
+
+    #[test]
+    fn a_proxy_counts_in_the_devices_own_settings_only() {
+        let proxy = |name, value| env(&[(name, value)]);
+        let here = proxy("https_proxy", "http://me:geheim@p:1");
+        assert!(Variables::read(&here, None).notes.is_empty());
+        let same = proxy("HTTPS_PROXY", "http://me:geheim@p:1");
+        assert!(Variables::read(&here, Some(&same)).notes.is_empty());
+        let other = proxy("https_proxy", "http://me:geheim@q:1");
+        for settings in [here, env(&[])] {
+            assert_eq!(
+                Variables::read(&settings, Some(&other)).notes,
+                ["https_proxy of the manifest has no effect: set it in [agent.env] of config.toml"]
+            );
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use client::device::{Transport, UPSTREAM_DEFAULT};
+use client::dial::Proxy;
 use containers::NetworkSettings;
 use iot_proto::connection_string::SharedKey;
 use model::DeviceId;
@@ -112,6 +113,11 @@ impl AgentConfig {
     pub fn upstream_protocol(&self) -> Transport {
         let told = self.variable("UpstreamProtocol").and_then(|text| text.parse().ok());
         told.unwrap_or(UPSTREAM_DEFAULT)
+    }
+
+    /// The proxy through which the agent reaches the hub; an address that is none was refused.
+    pub fn proxy(&self) -> Option<Proxy> {
+        Proxy::from_env(&self.env).ok().flatten()
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use client::dial::{Dial, HTTPS_PORT};
+use client::dial::{Dial, HTTPS_PORT, Proxy};
 use client::registry::DeviceRegistryClient;
 use client::signer::{KeySigner, Signer};
 use containers::{ModuleRuntime, RuntimeError};
@@ -35,6 +35,8 @@ pub struct HubDial {
     pub https_port: Option<u16>,
     /// The hub's CA and others that it is trusted by, PEM, beside the machine's and the operator's.
     pub trust: Option<String>,
+    /// The proxy on the way there.
+    pub proxy: Option<Proxy>,
 }
 
 /// Which device this is.
@@ -126,7 +128,9 @@ pub(crate) fn registry(
 ) -> Result<DeviceRegistryClient, ProvisionError> {
     let (tls, signer) = proof(&config.provisioning.credential, hub_tls(trusted)?)?;
     let port = hub.https_port.unwrap_or(HTTPS_PORT);
-    let dial = Dial::new(facts.hub_host_name.clone(), port).at(hub.address.clone());
+    let dial = Dial::new(facts.hub_host_name.clone(), port)
+        .at(hub.address.clone())
+        .through(hub.proxy.as_ref());
     Ok(DeviceRegistryClient::new(
         &facts.hub_host_name,
         dial,

@@ -36,7 +36,7 @@ use crate::settings::{Settings, UpstreamProtocol};
 use crate::state::{SealError, State, StateError, open_seal};
 use crate::twins::Twins;
 use crate::upstream::Upstream;
-use parts::{Listeners, open_journal, scope, site, trust_bundle, upstream_tls};
+use parts::{Listeners, open_journal, scope, site, tell_proxy, trust_bundle, upstream_tls};
 
 pub use parts::Served;
 
@@ -160,6 +160,7 @@ impl EdgeHub {
         for (name, answer) in &settings.unheard {
             tracing::warn!("environment variable {name} has no effect: {answer}");
         }
+        tell_proxy(&settings.module, transport);
         let dir = settings.store_dir();
         host::fs::create_private_dir(&dir).map_err(StartError::Store)?;
         let lock = host::fs::lock_exclusive(&dir.join("lock")).map_err(|error| {

@@ -385,6 +385,10 @@ fn wrong_values_are_refused_with_their_line() {
             "[agent.env]\nUpstreamProtocol = \"Amqp1\"",
             "2: agent.env.UpstreamProtocol is \"Amqp1\"; write \"Amqp\", \"AmqpWs\"",
         ),
+        (
+            "[agent.env]\nhttps_proxy = \"https://me:geheim@proxy:1\"",
+            "2: agent.env.https_proxy cannot be used: proxy's address has another scheme than http; write http://host:port",
+        ),
         ("[agent]\nimagePullPolicy = \"sometimes\"", "2: agent.imagePullPolicy is not one of"),
         ("[agent.env]\nA = 1", "2: agent.env.A is not a quoted string"),
         ("[agent.env]\n\"A=B\" = \"1\"", "2: agent.env.A=B is not the name of a variable"),

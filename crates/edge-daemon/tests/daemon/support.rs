@@ -55,6 +55,7 @@ impl Place {
                 address: Some("127.0.0.1".into()),
                 https_port: Some(self.hub.port),
                 trust: Some(self.hub.ca_pem.clone()),
+                proxy: None,
             },
             at_end: self.at_end,
             owner: None,

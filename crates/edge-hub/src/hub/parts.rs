@@ -206,6 +206,17 @@ pub(super) fn site(
     }
 }
 
+/// What is reached through the proxy, if there is one: not what has no WebSocket, as in the original.
+pub(super) fn tell_proxy(module: &ModuleEnvironment, transport: Transport) {
+    let Some(proxy) = &module.https.proxy else { return };
+    match transport {
+        Transport::AmqpWs | Transport::MqttWs => tracing::info!("hub is reached through {proxy}"),
+        Transport::Amqp | Transport::Mqtt => tracing::warn!(
+            "https_proxy is not used for {transport}, only to ask the hub over HTTPS: set UpstreamProtocol=AmqpWs (or MqttWs) for edgeHub"
+        ),
+    }
+}
+
 pub(super) fn scope(settings: &Settings, site: &Site, trust_bundle: &str) -> Scope {
     let module = &settings.module;
     let client = ScopeClient::new(

@@ -46,7 +46,7 @@ const fn answer(
 
 /// Variables that have an effect; [`super::Settings::from_env`] reads them.
 #[cfg(test)]
-pub(super) const HONOURED: [&str; 19] = [
+pub(super) const HONOURED: [&str; 21] = [
     "amqpSettings__enabled",
     "amqpSettings__port",
     "ClientCertAuthEnabled",
@@ -55,6 +55,7 @@ pub(super) const HONOURED: [&str; 19] = [
     "httpSettings__enabled",
     "httpSettings__metrics_port",
     "httpSettings__port",
+    "https_proxy",
     "MaxConnectedClients",
     "MessageAckTimeoutSecs",
     "Metrics__Listener__Host",
@@ -62,13 +63,14 @@ pub(super) const HONOURED: [&str; 19] = [
     "Metrics__Listener__Port",
     "Metrics__Listener__Suffix",
     "mqttSettings__enabled",
+    "no_proxy",
     "RuntimeLogLevel",
     "StorageFolder",
     "UpstreamProtocol",
     "FARSHORE_EDGE_STORE_FULL",
 ];
 
-pub(super) const ANSWERS: [Answer; 49] = [
+pub(super) const ANSWERS: [Answer; 48] = [
     answer("AmqpSettings__DelayedBatchingEnabled", &["false"], STREAM),
     answer("MqttSettings__UsePooledBuffers", &[], MEMORY),
     answer("MqttSettings__ThreadCount", &[], MEMORY),
@@ -106,7 +108,6 @@ pub(super) const ANSWERS: [Answer; 49] = [
     answer("experimentalFeatures__enabled", &["false"], "there are no experimental features"),
     answer("experimentalFeatures__disableCloudSubscriptions", &["false"], OFFLINE),
     answer("experimentalFeatures__disableConnectivityCheck", &["false"], OFFLINE),
-    answer("https_proxy", &[], "the hub is dialled directly"),
     answer("IotHubConnectionPoolSize", &[], "each client has a connection of its own upstream"),
     answer("MaxUpstreamBatchSize", &[], STREAM),
     answer("UpstreamFanOutFactor", &[], STREAM),

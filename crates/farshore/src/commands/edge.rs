@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use client::dial::Proxy;
+use client::environment::EnvironmentError;
 use edge_daemon::{AtEnd, Config, HubDial, OwnerRequest};
 use host::clock::Clock;
 use host::logs::Logs;
@@ -114,6 +116,7 @@ async fn run_once(
             address: arguments.hub_address.clone(),
             https_port: arguments.hub_https_port,
             trust,
+            proxy: proxy()?,
         },
         hub_mqtt_port: None,
         hub_amqp_port: arguments.hub_amqp_port,
@@ -142,6 +145,17 @@ async fn run_once(
     tracing::info!("shutting down");
     edge.stop().await;
     Ok(end)
+}
+
+/// The proxy of the daemon itself, as the original takes it: from its process' environment.
+fn proxy() -> Result<Option<Proxy>, Failure> {
+    let env = host::env::vars().into_iter().collect();
+    let proxy = Proxy::from_env(&env)
+        .map_err(|error| with_code(EXIT_CONFIG, EnvironmentError::Proxy(error)))?;
+    if let Some(proxy) = &proxy {
+        tracing::info!("edge daemon reaches the hub through {proxy}");
+    }
+    Ok(proxy)
 }
 
 fn read(path: &Path) -> Result<Config, Failure> {

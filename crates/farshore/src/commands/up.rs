@@ -159,6 +159,8 @@ async fn start(
             address: None,
             https_port: (hub.https_port != ports::HTTPS).then_some(hub.https_port),
             trust: hub.ca_pem.clone(),
+            // The hub is in this very program.
+            proxy: None,
         },
         hub_mqtt_port: (hub.mqtt_port != ports::MQTT).then_some(hub.mqtt_port),
         hub_amqp_port: (hub.amqp_port != ports::AMQP).then_some(hub.amqp_port),

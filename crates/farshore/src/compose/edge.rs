@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use client::Dial;
 use client::device::Transport;
+use client::dial::Proxy;
 use client::environment::{
     GATEWAY_ADDRESS, GATEWAY_AMQP_PORT, GATEWAY_HTTPS_PORT, GATEWAY_MQTT_PORT, UPSTREAM_ADDRESS,
     UPSTREAM_AMQP_PORT, UPSTREAM_HTTPS_PORT, UPSTREAM_MQTT_PORT,
@@ -115,7 +116,9 @@ impl RunningEdge {
         let transport = settings.config.agent.upstream_protocol();
         let surroundings = surroundings(&settings, &device, &upstream, containers);
         let port = upstream.port(transport).unwrap_or(transport.port());
-        let dial = Dial::new(device.hub_host_name.clone(), port).at(settings.hub.address.clone());
+        let dial = Dial::new(device.hub_host_name.clone(), port)
+            .at(settings.hub.address.clone())
+            .through(agent_proxy(&settings.config, transport).as_ref());
         let agent_settings = AgentSettings {
             dial,
             transport,
@@ -189,6 +192,23 @@ async fn run_daemon(daemon: std::sync::Arc<Daemon>, stop: Shutdown) {
     // The agent's task has ended and given its handle back.
     if let Some(daemon) = std::sync::Arc::into_inner(daemon) {
         daemon.run(stop).await;
+    }
+}
+
+/// The agent's proxy. What has no WebSocket goes without, as in the original.
+fn agent_proxy(config: &Config, transport: Transport) -> Option<Proxy> {
+    let proxy = config.agent.proxy()?;
+    match transport {
+        Transport::AmqpWs | Transport::MqttWs => {
+            tracing::info!("edge agent reaches the hub through {proxy}");
+            Some(proxy)
+        }
+        Transport::Amqp | Transport::Mqtt => {
+            tracing::warn!(
+                "https_proxy of [agent.env] is not used for {transport}: set UpstreamProtocol = \"AmqpWs\" (or \"MqttWs\") beside it"
+            );
+            None
+        }
     }
 }
 

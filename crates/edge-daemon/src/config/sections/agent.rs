@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use client::device::Transport;
+use client::dial::Proxy;
+use client::dial::proxy::{ProxyAddressError, VARIABLE as PROXY_VARIABLE};
 
 use super::shape;
 use crate::config::AgentConfig;
@@ -54,6 +56,10 @@ fn environment(section: Section<'_, '_>) -> BTreeMap<String, String> {
         found.key = format!("{path}{}", found.key);
         let name = found.key.get(path.len()..).unwrap_or_default().to_owned();
         match found.value.as_str() {
+            // Without the value: it may hold a password.
+            Some(value) if let Some(error) = proxy_error(&name, value) => {
+                wrong.push((found, format!("cannot be used: {error}").into()));
+            }
             Some(value) if is_protocol(&name) && value.parse::<Transport>().is_err() => {
                 let what = format!(
                     "is {value:?}; write \"Amqp\", \"AmqpWs\", \"Mqtt\" or \"MqttWs\", or remove it"
@@ -76,6 +82,11 @@ fn environment(section: Section<'_, '_>) -> BTreeMap<String, String> {
 /// The original reads its environment without regard to case.
 fn is_protocol(name: &str) -> bool {
     name.eq_ignore_ascii_case("UpstreamProtocol")
+}
+
+fn proxy_error(name: &str, value: &str) -> Option<ProxyAddressError> {
+    let names_one = name.eq_ignore_ascii_case(PROXY_VARIABLE) && !value.trim().is_empty();
+    if names_one { Proxy::parse(value).err() } else { None }
 }
 
 fn is_variable(name: &str) -> bool {
