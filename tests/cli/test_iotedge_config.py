@@ -50,7 +50,7 @@ def variable_of_sensor(edge, name):
         return None
     try:
         variables = Path(f"/proc/{pids[0]}/environ").read_bytes().decode().split("\0")
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         # It has ended meanwhile.
         return None
     return dict(text.split("=", 1) for text in variables if "=" in text).get(name)
