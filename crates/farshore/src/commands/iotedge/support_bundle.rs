@@ -303,11 +303,11 @@ impl Bundle {
             if let Some(why) = why {
                 let () = self.lacks(&format!("logs/{name}.log, in part"), why);
             }
-            if kept.cut_bytes > 0 {
-                let cut = kept.cut_bytes;
+            let (text, cut) = kept.into_text();
+            if cut > 0 {
                 self.missing.push(format!("logs/{name}.log: its first {cut} bytes, to stay small"));
             }
-            self.add(&format!("logs/{name}.log"), &kept.into_text());
+            self.add(&format!("logs/{name}.log"), &text);
         }
     }
 

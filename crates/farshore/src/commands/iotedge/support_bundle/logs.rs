@@ -12,12 +12,14 @@ pub(super) struct Kept {
     bytes: usize,
     room: usize,
     /// How much of its beginning is gone.
-    pub(super) cut_bytes: usize,
+    cut_bytes: usize,
+    /// Whether what is gone ends with a line's end.
+    ends_line: bool,
 }
 
 impl Kept {
     pub(super) fn new(room: usize) -> Self {
-        Self { pieces: VecDeque::new(), bytes: 0, room, cut_bytes: 0 }
+        Self { pieces: VecDeque::new(), bytes: 0, room, cut_bytes: 0, ends_line: true }
     }
 
     pub(super) fn push(&mut self, piece: Bytes) {
@@ -28,15 +30,23 @@ impl Kept {
             let Some(oldest) = self.pieces.pop_front() else { break };
             self.bytes -= oldest.len();
             self.cut_bytes += oldest.len();
+            self.ends_line = oldest.last() == Some(&b'\n');
         }
     }
 
-    pub(super) fn into_text(self) -> String {
+    /// The text, and how many bytes of the log's beginning are not in it. What is left of a line that
+    /// lost its beginning goes, too: it may be the rest of a secret that nobody recognises any more.
+    pub(super) fn into_text(self) -> (String, usize) {
         let mut bytes = Vec::with_capacity(self.bytes);
         for piece in self.pieces {
             bytes.extend_from_slice(&piece);
         }
-        String::from_utf8_lossy(&bytes).into_owned()
+        let rest = match self.ends_line {
+            true => 0,
+            false => bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| at + 1),
+        };
+        let text = String::from_utf8_lossy(&bytes[rest..]).into_owned();
+        (text, self.cut_bytes + rest)
     }
 }
 
