@@ -332,7 +332,8 @@ impl Client {
                 },
             }
         }
-        let mut sender = self.connect(limit).await?;
+        // On the heap: a handshake is large, rare, and would make every request's future as large.
+        let mut sender = Box::pin(self.connect(limit)).await?;
         match sender.send_request(message).await {
             Ok(response) => Ok((response, sender)),
             Err(error) => Err(self.broken(error)),
