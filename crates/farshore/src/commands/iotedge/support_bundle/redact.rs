@@ -137,14 +137,28 @@ fn pieces(line: &str) -> impl Iterator<Item = &str> {
         if rest.is_empty() {
             return None;
         }
-        let mut end = rest.len().min(LINE_BYTES_MAX);
-        while !rest.is_char_boundary(end) {
-            end -= 1;
-        }
+        let end = piece_end(rest);
         let piece;
         (piece, rest) = rest.split_at(end);
         Some(piece)
     })
+}
+
+/// Where the first piece ends: not within what looks like a key, nor between the name of a secret and
+/// its value, as long as these are shorter than half a piece.
+fn piece_end(line: &str) -> usize {
+    if line.len() <= LINE_BYTES_MAX {
+        return line.len();
+    }
+    let least = line.floor_char_boundary(LINE_BYTES_MAX / 2);
+    let most = line.floor_char_boundary(LINE_BYTES_MAX);
+    let before_key = line[..most].trim_end_matches(|c: char| is_key_char(c) || c == '=').len();
+    let end = if before_key > least { before_key } else { most };
+    // A name may reach over the end.
+    let beyond = line.floor_char_boundary(end + NAME_BYTES_MAX);
+    let tail = line[least..beyond].to_ascii_lowercase();
+    let name = SECRET_NAMES.iter().filter_map(|name| tail.find(name)).min();
+    name.map_or(end, |at| end.min(least + at))
 }
 
 /// Whether a value of `config.toml` may be shown.
@@ -240,7 +254,6 @@ fn tail_is_scheme(value: &str) -> bool {
 
 /// Replaces what looks like a key or token in Base64, and users in URLs.
 fn keys_out(text: &str, out: &mut String) {
-    let is_key_char = |c: char| c.is_ascii_alphanumeric() || "+/-_".contains(c);
     let mut rest = text;
     while !rest.is_empty() {
         let length = rest.find(|c: char| !is_key_char(c)).unwrap_or(rest.len());
@@ -280,6 +293,10 @@ fn user_of_url<'t>(text: &'t str, out: &str) -> Option<&'t str> {
     Some(&authority[at..])
 }
 
+fn is_key_char(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "+/-_".contains(c)
+}
+
 /// Long, and of all kinds of letters: digests and ids in hex are not, words and paths hardly.
 fn looks_like_key(run: &str) -> bool {
     run.len() >= KEY_CHARS_MIN
@@ -302,7 +319,10 @@ const PLAIN_PARTS: [&str; 5] =
 /// Values that stand in every second line and are nobody's secret.
 const HARMLESS_WORDS: [&str; 6] = ["false", "docker", "info", "debug", "edgeAgent", "edgeHub"];
 
-const SECRET_NAMES: [&str; 21] = [
+/// Longer than each of them.
+const NAME_BYTES_MAX: usize = 32;
+
+const SECRET_NAMES: [&str; 23] = [
     "sharedaccesskey",
     "sharedaccesssignature",
     "accountkey",
@@ -321,6 +341,8 @@ const SECRET_NAMES: [&str; 21] = [
     "sig=",
     "password",
     "passwd",
+    "passphrase",
+    "pwd",
     "secret",
     "token",
     "authorization",

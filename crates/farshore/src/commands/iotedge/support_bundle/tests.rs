@@ -211,3 +211,19 @@ fn what_is_too_much_is_cut_and_said() {
     assert!(text.contains("- x.log: its first 9 bytes"));
     assert!(!text.contains("oldest"));
 }
+
+/// A long line is looked through in pieces; none of them ends within a secret.
+#[test]
+fn a_secret_in_a_long_line_is_found_wherever_it_stands() {
+    let secrets = Secrets::default();
+    for secret in ["passphrase: hunter2x", "\"password\": \"correct horse\"", "Pwd=hunter2x", KEY] {
+        for before in 4000..4110 {
+            let line = format!("{}{secret} {}", "é".repeat(before / 2), "b ".repeat(3000));
+            let scrubbed = secrets.scrub(&line);
+            for part in ["unter2x", "nter2x", "orse", "GV2aWN"] {
+                assert!(!scrubbed.contains(part), "{secret} after {before}");
+            }
+            assert!(scrubbed.ends_with(" b b "));
+        }
+    }
+}
