@@ -111,7 +111,10 @@ where
 
     fn handle_events(&mut self) -> Result<(), Ended> {
         while self.reads() {
-            let Some(event) = self.machine.poll_event() else { break };
+            let Some(event) = self.machine.poll_event() else {
+                // Nobody is told of a refusal by SASL: it was ours.
+                return if self.machine.is_closed() { Err(Ended::Refused) } else { Ok(()) };
+            };
             match event {
                 Event::SaslInit { mechanism, response, .. } => {
                     self.handle_sasl(mechanism.as_str(), &response);
@@ -131,8 +134,8 @@ where
                 _ => {}
             }
         }
-        // Nobody is told of a refusal by SASL: it was ours.
-        if self.machine.is_closed() { Err(Ended::Refused) } else { Ok(()) }
+        // What waits is looked at when there is room for it, also when the client is gone by then.
+        Ok(())
     }
 
     fn handle_timeout(&mut self) -> Result<(), Ended> {
