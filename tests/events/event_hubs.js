@@ -35,7 +35,9 @@ class Checkpoints {
   }
 }
 
-const options = websockets === 'websocket' ? { webSocketOptions: { webSocket: require('ws') } } : {};
+// Else a consumer takes one partition every ten seconds, and it may be the last one that has the events.
+const options = { loadBalancingOptions: { strategy: 'greedy', updateIntervalInMs: 1000 } };
+if (websockets === 'websocket') options.webSocketOptions = { webSocket: require('ws') };
 
 // Reads so many events, and stores that it has seen the first of them.
 function read(store, wanted, stored) {
