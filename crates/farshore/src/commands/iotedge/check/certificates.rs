@@ -100,7 +100,7 @@ fn pairs(facts: &Facts, judge: impl Fn(&Pair) -> Outcome) -> Outcome {
     let outcomes: Vec<Outcome> = facts.identity.iter().chain(&facts.edge_ca).map(judge).collect();
     let rank = |outcome: &Outcome| match outcome {
         Outcome::Error(_) | Outcome::Fatal(_) => 3,
-        Outcome::Skipped(_) => 2,
+        Outcome::Skipped(_) | Outcome::NotMade(_) => 2,
         Outcome::Warning(_) => 1,
         Outcome::Ok | Outcome::Ignored(_) => 0,
     };

@@ -4,6 +4,7 @@ use client::device::Transport;
 use jiff::SignedDuration;
 
 use super::configuration::WELL_FORMED;
+use super::engine::PROCESSES;
 use super::facts::{Facts, Hub, Seen};
 use super::report::Outcome;
 
@@ -39,6 +40,14 @@ fn reached(facts: &Facts, way: impl Fn(&Hub) -> Seen<()>) -> Outcome {
     }
 }
 
+/// `container-connect-upstream-…` and `container-default-connect-upstream-…`.
+pub(super) fn from_container(facts: &Facts) -> Outcome {
+    match facts.modules_are_processes() {
+        Some(true) => Outcome::ignored(PROCESSES),
+        _ => Outcome::NotMade(NO_DIAGNOSTICS),
+    }
+}
+
 /// `host-local-time`. Tokens live by the hub's clock, so that is what is compared with; it is told
 /// with every answer, to the second.
 pub(super) fn local_time(facts: &Facts) -> Outcome {
@@ -57,3 +66,6 @@ pub(super) fn local_time(facts: &Facts) -> Outcome {
 
 /// As the original (`edge-runtime.md` §6.3).
 const APART_MAX: SignedDuration = SignedDuration::from_secs(10);
+
+const NO_DIAGNOSTICS: &str =
+    "no container is run to try it; the way from this machine is told by host-connect-iothub-…";

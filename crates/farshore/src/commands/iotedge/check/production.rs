@@ -111,6 +111,7 @@ impl Finding {
         match outcome {
             Outcome::Ok => Self::pass(""),
             Outcome::Ignored(why) => Self::pass(why.unwrap_or_default()),
+            Outcome::NotMade(why) => Self::unknown(why),
             Outcome::Skipped(id) => Self::unknown(format!("because {id} failed")),
             Outcome::Warning(texts) => Self::warn(texts.join("; "), fix),
             Outcome::Error(texts) | Outcome::Fatal(texts) => Self::fail(texts.join("; "), fix),
@@ -145,7 +146,7 @@ const fn ours(
     level: Level,
     judge: fn(&Facts, &Production) -> Finding,
 ) -> Row {
-    Row { id, title, level, is_ours: true, judge }
+    Row { is_ours: true, ..row(id, title, level, judge) }
 }
 
 use Level::{Helpful, Important};

@@ -13,6 +13,8 @@ pub(super) enum Outcome {
     Warning(Vec<String>),
     /// It does not matter on this device; shown as well.
     Ignored(Option<String>),
+    /// It is not looked at in this version; it says nothing about the device.
+    NotMade(&'static str),
     /// It could not be looked at, because this other check failed.
     Skipped(&'static str),
     /// It does not work.
@@ -37,12 +39,13 @@ impl Outcome {
         Self::Ignored(Some(why.into()))
     }
 
-    fn name(&self) -> &'static str {
+    /// As the JSON document has it.
+    pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Warning(_) => "warning",
             Self::Ignored(_) => "ignored",
-            Self::Skipped(_) => "skipped",
+            Self::NotMade(_) | Self::Skipped(_) => "skipped",
             Self::Error(_) => "error",
             Self::Fatal(_) => "fatal",
         }
@@ -52,6 +55,7 @@ impl Outcome {
         match self {
             Self::Ok => Vec::new(),
             Self::Ignored(why) => why.iter().cloned().collect(),
+            Self::NotMade(why) => vec![(*why).to_owned()],
             Self::Skipped(id) => vec![format!("because {id} failed")],
             Self::Warning(texts) | Self::Error(texts) | Self::Fatal(texts) => texts.clone(),
         }
@@ -63,6 +67,7 @@ impl Outcome {
             Self::Ok | Self::Ignored(_) => Some(("√", "OK")),
             Self::Warning(_) => Some(("‼", "Warning")),
             Self::Error(_) | Self::Fatal(_) => Some(("×", "Error")),
+            Self::NotMade(_) => Some(("?", "Not checked")),
             Self::Skipped(_) => None,
         }
     }
@@ -148,6 +153,10 @@ impl Report {
                 count(|outcome| matches!(outcome, Outcome::Skipped(_))),
                 "were skipped due to errors from other checks",
             ),
+            (
+                count(|outcome| matches!(outcome, Outcome::NotMade(_))),
+                "are not made by this version",
+            ),
         ] {
             if number > 0 {
                 text.push_str(&format!("{number} check(s) {what}.{hint}\n"));
@@ -185,7 +194,7 @@ impl Line {
         let details = self.outcome.details();
         let told = match self.outcome {
             // Whoever wants to know why nothing was looked at asks for it.
-            Outcome::Ignored(_) if !verbose => &[],
+            Outcome::Ignored(_) | Outcome::NotMade(_) if !verbose => &[],
             _ if verbose => details.as_slice(),
             _ => details.get(..1).unwrap_or_default(),
         };

@@ -294,41 +294,41 @@ pub(super) const CHECKS: &[Check] = &[
         "proxy settings are consistent in aziot-edged, moby daemon and config.toml",
         engine::proxy,
     ),
-    none(
+    by(
         Connectivity,
         "container-default-connect-upstream-amqp",
         "container on the default network can connect to upstream AMQP port",
-        NO_DIAGNOSTICS,
+        connectivity::from_container,
     ),
-    none(
+    by(
         Connectivity,
         "container-default-connect-upstream-https",
         "container on the default network can connect to upstream HTTPS / WebSockets port",
-        NO_DIAGNOSTICS,
+        connectivity::from_container,
     ),
-    none(
+    by(
         Connectivity,
         "container-default-connect-upstream-mqtt",
         "container on the default network can connect to upstream MQTT port",
-        NO_DIAGNOSTICS,
+        connectivity::from_container,
     ),
-    none(
+    by(
         Connectivity,
         "container-connect-upstream-amqp",
         "container on the IoT Edge module network can connect to upstream AMQP port",
-        NO_DIAGNOSTICS,
+        connectivity::from_container,
     ),
-    none(
+    by(
         Connectivity,
         "container-connect-upstream-https",
         "container on the IoT Edge module network can connect to upstream HTTPS / WebSockets port",
-        NO_DIAGNOSTICS,
+        connectivity::from_container,
     ),
-    none(
+    by(
         Connectivity,
         "container-connect-upstream-mqtt",
         "container on the IoT Edge module network can connect to upstream MQTT port",
-        NO_DIAGNOSTICS,
+        connectivity::from_container,
     ),
 ];
 
@@ -353,5 +353,3 @@ const ONE_FILE: &str =
     "one program plays all services, with one configuration: see aziot-edged-config-well-formed";
 const NO_EST: &str = "no certificate comes from an EST server";
 const NOT_NESTED: &str = "this device connects to its hub directly, without a parent";
-const NO_DIAGNOSTICS: &str =
-    "no diagnostics container is run; the way from this machine is told by host-connect-iothub-…";

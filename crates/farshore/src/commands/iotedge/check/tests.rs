@@ -88,17 +88,6 @@ fn check(id: &str, change: impl FnOnce(&mut Facts)) -> Outcome {
     check.outcome(&facts)
 }
 
-fn kind(outcome: &Outcome) -> &'static str {
-    match outcome {
-        Outcome::Ok => "ok",
-        Outcome::Warning(_) => "warning",
-        Outcome::Ignored(_) => "ignored",
-        Outcome::Skipped(_) => "skipped",
-        Outcome::Error(_) => "error",
-        Outcome::Fatal(_) => "fatal",
-    }
-}
-
 fn config(facts: &mut Facts) -> &mut Config {
     facts.config.as_mut().unwrap()
 }
@@ -177,15 +166,16 @@ Configuration checks
 
 Connectivity checks
 -------------------
-√ container on the default network can connect to upstream AMQP port - OK
-√ container on the default network can connect to upstream HTTPS / WebSockets port - OK
-√ container on the default network can connect to upstream MQTT port - OK
-√ container on the IoT Edge module network can connect to upstream AMQP port - OK
-√ container on the IoT Edge module network can connect to upstream HTTPS / WebSockets port - OK
-√ container on the IoT Edge module network can connect to upstream MQTT port - OK
+? container on the default network can connect to upstream AMQP port - Not checked
+? container on the default network can connect to upstream HTTPS / WebSockets port - Not checked
+? container on the default network can connect to upstream MQTT port - Not checked
+? container on the IoT Edge module network can connect to upstream AMQP port - Not checked
+? container on the IoT Edge module network can connect to upstream HTTPS / WebSockets port - Not checked
+? container on the IoT Edge module network can connect to upstream MQTT port - Not checked
 
-42 check(s) succeeded.
+36 check(s) succeeded.
 4 check(s) raised warnings. Re-run with --verbose for more details.
+6 check(s) are not made by this version. Re-run with --verbose for more details.
 "
     );
     assert!(!report.has_failed(false));
@@ -262,9 +252,9 @@ fn the_engines_settings_are_read() {
         (json!({"log-opts": {"max-size": "10m"}}), "warning", "warning"),
         (json!({"log-opts": {"max-size": "10m", "max-file": "3"}}), "warning", "ok"),
     ] {
-        assert_eq!(kind(&check("container-engine-dns", with(settings.clone()))), dns, "{settings}");
+        assert_eq!(check("container-engine-dns", with(settings.clone())).name(), dns, "{settings}");
         assert_eq!(
-            kind(&check("container-engine-logrotate", with(settings.clone()))),
+            check("container-engine-logrotate", with(settings.clone())).name(),
             logs,
             "{settings}"
         );
@@ -277,7 +267,7 @@ fn the_engines_settings_are_read() {
     for id in ["container-engine-dns", "container-engine-logrotate"] {
         let broken =
             check(id, |facts| facts.engine_settings = Err(vec!["daemon.json is not JSON".into()]));
-        assert_eq!(kind(&broken), "error");
+        assert_eq!(broken.name(), "error");
         let away = check(id, |facts| facts.engine = Some(Err(vec!["away".into()])));
         assert_eq!(away, Outcome::Skipped("container-engine-uri"));
     }
@@ -306,7 +296,7 @@ fn storage_is_on_the_host_when_a_mount_covers_it() {
     ] {
         let outcome =
             check("edge-hub-storage-mounted-from-host", mounted(folder, destination, mount));
-        assert_eq!(kind(&outcome), expected, "{folder:?} {destination} {mount}");
+        assert_eq!(outcome.name(), expected, "{folder:?} {destination} {mount}");
     }
     let chosen = check("edge-agent-storage-mounted-from-host", |facts| {
         let modules = &mut facts.daemon.as_mut().unwrap().modules;
@@ -320,7 +310,7 @@ fn storage_is_on_the_host_when_a_mount_covers_it() {
     let none = check("edge-hub-storage-mounted-from-host", |facts| {
         facts.daemon.as_mut().unwrap().modules.retain(|module| module.name != "edgeHub");
     });
-    assert_eq!(kind(&none), "ignored");
+    assert_eq!(none.name(), "ignored");
     let down = check("edge-hub-storage-mounted-from-host", |facts| {
         facts.daemon = Err(vec!["down".into()]);
     });
@@ -366,7 +356,7 @@ fn the_hostname_is_the_machines_or_begins_with_it() {
             config(facts).hostname = name.map(str::to_owned);
             facts.machine = machine.into();
         });
-        assert_eq!(kind(&outcome), expected, "{name:?} on {machine}: {outcome:?}");
+        assert_eq!(outcome.name(), expected, "{name:?} on {machine}: {outcome:?}");
     }
 }
 
@@ -385,7 +375,7 @@ fn the_clock_is_compared_with_the_hubs() {
         (Some("2026-11-24T23:59:50Z"), "warning"),
         (None, "ignored"),
     ] {
-        assert_eq!(kind(&check("host-local-time", told(time))), expected, "{time:?}");
+        assert_eq!(check("host-local-time", told(time)).name(), expected, "{time:?}");
     }
 }
 
@@ -398,12 +388,12 @@ fn the_edge_ca_warns_a_week_before_its_end() {
     ] {
         let outcome =
             check("edge-ca-expiry", |facts| facts.edge_ca_end = Some(Ok(end.parse().unwrap())));
-        assert_eq!(kind(&outcome), expected, "{end}");
+        assert_eq!(outcome.name(), expected, "{end}");
     }
-    assert_eq!(kind(&check("edge-ca-expiry", |facts| facts.edge_ca_end = None)), "ignored");
+    assert_eq!(check("edge-ca-expiry", |facts| facts.edge_ca_end = None).name(), "ignored");
     let damaged =
         check("edge-ca-expiry", |facts| facts.edge_ca_end = Some(Err(vec!["no PEM".into()])));
-    assert_eq!(kind(&damaged), "error");
+    assert_eq!(damaged.name(), "error");
 }
 
 #[test]
@@ -422,8 +412,8 @@ fn settings_that_have_no_effect_or_contradict_each_other_are_told() {
                 with_env("upstreamprotocol", protocol)(facts);
             }
         };
-        assert_eq!(kind(&check("host-connect-iothub-amqp", set)), amqp, "{protocol:?}");
-        assert_eq!(kind(&check("host-connect-iothub-mqtt", set)), mqtt, "{protocol:?}");
+        assert_eq!(check("host-connect-iothub-amqp", set).name(), amqp, "{protocol:?}");
+        assert_eq!(check("host-connect-iothub-mqtt", set).name(), mqtt, "{protocol:?}");
     }
     let proxy = check("proxy-settings", with_env("https_proxy", "http://me:secret@proxy:3128"));
     let Outcome::Warning(texts) = &proxy else { panic!("{proxy:?}") };
@@ -436,7 +426,7 @@ fn settings_that_have_no_effect_or_contradict_each_other_are_told() {
     assert_eq!(same, Outcome::Ok);
     let other =
         check("check-agent-image", |facts| config(facts).agent.image = "registry/agent:1".into());
-    assert_eq!(kind(&other), "warning");
+    assert_eq!(other.name(), "warning");
 }
 
 #[test]
@@ -451,7 +441,7 @@ fn a_way_that_is_closed_is_an_error() {
     for id in ["host-connect-iothub-amqp", "host-connect-iothub-https"] {
         assert_eq!(check(id, closed), Outcome::Error(vec!["closed".into()]));
     }
-    assert_eq!(kind(&check("host-local-time", closed)), "ignored");
+    assert_eq!(check("host-local-time", closed).name(), "ignored");
 }
 
 #[test]
@@ -505,7 +495,7 @@ fn a_changed_configuration_is_told_until_it_is_in_effect() {
             let outcome = check(id, |facts| {
                 facts.applied.as_mut().unwrap().changed = changed.parse().unwrap();
             });
-            assert_eq!(kind(&outcome), expected, "{changed}");
+            assert_eq!(outcome.name(), expected, "{changed}");
         }
     }
     let down = check("config-up-to-date", |facts| facts.applied = None);
@@ -528,7 +518,7 @@ fn versions_are_compared_with_what_is_expected() {
                 let expected = expected.map(str::to_owned);
                 facts.expected = Expected { daemon: expected.clone(), services: expected };
             });
-            assert_eq!(kind(&found), outcome, "{id}: {running}, {expected:?}");
+            assert_eq!(found.name(), outcome, "{id}: {running}, {expected:?}");
         }
     }
 }
@@ -574,15 +564,15 @@ fn certificates_and_keys_are_looked_at() {
         ("certs-match-private-keys", |pair| pair.fit = None, "skipped"),
     ];
     for (id, change, expected) in cases {
-        assert_eq!(kind(&check(id, with(change))), expected, "{id}");
+        assert_eq!(check(id, with(change)).name(), expected, "{id}");
     }
     for id in ["certs-read", "key-pairs-read", "certs-match-private-keys", "certs-preloaded"] {
-        assert_eq!(kind(&check(id, |_| {})), "ignored", "{id} without certificates");
+        assert_eq!(check(id, |_| {}).name(), "ignored", "{id} without certificates");
     }
     let bundle =
         |end: &'static str| move |facts: &mut Facts| facts.trust_bundle = Some(Ok(life(end)));
-    assert_eq!(kind(&check("certs-preloaded", bundle("2030-01-01T00:00:00Z"))), "ok");
-    assert_eq!(kind(&check("certs-preloaded", bundle("2026-11-01T00:00:00Z"))), "error");
+    assert_eq!(check("certs-preloaded", bundle("2030-01-01T00:00:00Z")).name(), "ok");
+    assert_eq!(check("certs-preloaded", bundle("2026-11-01T00:00:00Z")).name(), "error");
 }
 
 #[test]
@@ -593,9 +583,9 @@ fn ipv6_needs_an_engine_with_it() {
             facts.engine_settings = Ok(Some(settings));
         })
     };
-    assert_eq!(kind(&outcome(json!({}))), "error");
-    assert_eq!(kind(&outcome(json!({"ipv6": true}))), "ok");
-    assert_eq!(kind(&check("container-engine-ipv6", |_| {})), "ignored");
+    assert_eq!(outcome(json!({})).name(), "error");
+    assert_eq!(outcome(json!({"ipv6": true})).name(), "ok");
+    assert_eq!(check("container-engine-ipv6", |_| {}).name(), "ignored");
 }
 
 #[test]
@@ -611,7 +601,7 @@ fn what_every_module_carries_itself_needs_no_setting_of_the_engine() {
     };
     for id in ["container-engine-dns", "container-engine-logrotate"] {
         assert_eq!(check(id, carried), Outcome::Ok);
-        assert_eq!(kind(&check(id, but_one)), "warning");
+        assert_eq!(check(id, but_one).name(), "warning");
     }
 }
 
