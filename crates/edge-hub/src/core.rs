@@ -12,6 +12,7 @@ use crate::report::Report;
 use crate::routing::config::Routes;
 use crate::scope::Scope;
 use crate::state::{Seal, State};
+use crate::store_time::StoreTime;
 use crate::twins::Twins;
 use crate::upstream::Upstream;
 
@@ -23,6 +24,7 @@ pub(crate) struct Core {
     /// Whether clients may prove themselves by certificates.
     pub(crate) client_certificates: bool,
     pub(crate) journal: Journal,
+    pub(crate) store_time: StoreTime,
     pub(crate) state: State,
     pub(crate) seal: Seal,
     pub(crate) counters: Counters,

@@ -243,7 +243,7 @@ async fn make_stream(
 }
 
 async fn append(core: &Core, stream: StreamId, bodies: Vec<bytes::Bytes>) -> Result<(), ParkError> {
-    let enqueued = core.clock.wall();
+    let enqueued = core.store_time.now();
     let record = |body| JournalRecord { stream, enqueued, body };
     let mut records: Vec<JournalRecord> = bodies.into_iter().map(record).collect();
     loop {

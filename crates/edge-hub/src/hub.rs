@@ -34,6 +34,7 @@ use crate::report::Report;
 use crate::routing::config::{self, Routes};
 use crate::settings::{Settings, UpstreamProtocol};
 use crate::state::{SealError, State, StateError, open_seal};
+use crate::store_time::StoreTime;
 use crate::twins::Twins;
 use crate::upstream::Upstream;
 use parts::{Listeners, open_journal, scope, site, tell_proxy, trust_bundle, upstream_tls};
@@ -176,6 +177,7 @@ impl EdgeHub {
         let state = State::open(&dir)?;
         own(&state, &settings, &dir).await?;
         let journal = open_journal(&dir.join("queues"), settings.store_bytes_max, &clock)?;
+        let store_time = StoreTime::open(clock.clone(), &state, &journal).await?;
         let seal = open_seal(&dir, &workload, &clock).await?;
         let host_name = settings.gateway_host_name.clone();
         let certificate = Certificate::obtain(workload.clone(), host_name, &clock).await?;
@@ -189,6 +191,7 @@ impl EdgeHub {
             clock: clock.clone(),
             client_certificates: settings.client_certificates,
             journal,
+            store_time,
             state,
             seal,
             counters: Counters::new(&metrics),
@@ -273,6 +276,7 @@ impl EdgeHub {
         self.chore(|core| async move { core.routes.keep(&core).await });
         self.chore(|core| async move { core.scope.keep(&core).await });
         self.chore(|core| async move { core.report.keep(&core).await });
+        self.chore(|core| async move { core.store_time.keep(&core).await });
         self.chore(|core| async move { core.upstream.end_idle_lines().await });
         self.chore(|_| certificate.keep(clock));
     }

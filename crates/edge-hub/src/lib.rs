@@ -13,6 +13,7 @@
 //! - `scope`: who may connect, online and offline.
 //! - `upstream`: one connection to the hub per identity.
 //! - `operations`: metrics; `control`: dead letters, for the operator's command.
+//! - `store_time`: how long messages have waited, whatever the wall clock shows.
 //! - `report`: what the operator reads in the reported properties of `$edgeHub`.
 //!
 //! A message's walk: `gateway` → `device` → `routing` → journal; its PUBACK leaves when it is
@@ -33,6 +34,7 @@ mod routing;
 mod scope;
 mod settings;
 mod state;
+mod store_time;
 mod twins;
 mod upstream;
 

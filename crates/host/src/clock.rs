@@ -20,6 +20,12 @@ use tokio::sync::watch;
 /// program is younger than that.
 const TRUSTED_SINCE_SECONDS: i64 = 1_704_067_200;
 
+/// How soon it is noticed that the wall clock was set: what depends on it is made anew within 30 s.
+const LOOK_AT_WALL_EVERY: Duration = Duration::from_secs(10);
+
+/// Less is drift, which time servers correct all the while.
+const SET_BY_MIN: SignedDuration = SignedDuration::from_secs(5);
+
 /// A moment of the monotonic clock. Comparable within one process (and, for a
 /// manual clock, within that clock); it means nothing on disk or on the wire.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -125,19 +131,61 @@ impl Clock {
         }
     }
 
+    /// What the wall would have shown at [`Mono::ZERO`]. It changes when the wall clock is set, and
+    /// hardly otherwise, so two looks at it tell by how much that was.
+    pub fn wall_at_origin(&self) -> Timestamp {
+        let wall = match &self.inner.source {
+            Source::System => Timestamp::now(),
+            Source::Manual { wall_at_origin, .. } => return *wall_at_origin.lock(),
+        };
+        let elapsed = SignedDuration::try_from(self.now().0).unwrap_or(SignedDuration::MAX);
+        wall.checked_sub(elapsed).unwrap_or(Timestamp::MIN)
+    }
+
+    /// Waits for `duration`, or until ten seconds after the wall clock was set at the latest: then
+    /// it is `true`. For whoever waits because of what the wall showed while
+    /// [`Clock::wall_at_origin`] was `before`.
+    pub async fn sleep_unless_set(&self, duration: Duration, before: Timestamp) -> bool {
+        let deadline = self.now() + duration;
+        loop {
+            self.sleep_until(deadline.min(self.now() + LOOK_AT_WALL_EVERY)).await;
+            if self.was_set_since(before) {
+                return true;
+            }
+            if self.now() >= deadline {
+                return false;
+            }
+        }
+    }
+
+    /// Whether the wall clock was set since [`Clock::wall_at_origin`] was `before`.
+    pub fn was_set_since(&self, before: Timestamp) -> bool {
+        self.wall_at_origin().duration_since(before).abs() >= SET_BY_MIN
+    }
+
     /// Tells the clock a moment that has certainly been, such as the newest time
     /// found on disk. Only the newest one told counts.
     pub fn not_before(&self, moment: Timestamp) {
         self.inner.not_before.fetch_max(moment.as_millisecond(), Ordering::Relaxed);
     }
 
+    /// The newest moment that [`Clock::not_before`] was told.
+    pub fn newest_known(&self) -> Option<Timestamp> {
+        let moment = self.inner.not_before.load(Ordering::Relaxed);
+        (moment != i64::MIN).then(|| Timestamp::from_millisecond(moment).ok()).flatten()
+    }
+
+    /// Whether the wall shows a date that this program can see: 2024 or later.
+    pub fn wall_is_plausible(&self) -> bool {
+        self.wall().as_second() >= TRUSTED_SINCE_SECONDS
+    }
+
     /// Whether the wall clock can be right: it shows 2024 or later, and nothing
     /// earlier than what [`Clock::not_before`] was told. While it cannot, expiry
     /// times must not be judged by it.
     pub fn wall_is_trusted(&self) -> bool {
-        let wall = self.wall();
-        wall.as_second() >= TRUSTED_SINCE_SECONDS
-            && wall.as_millisecond() >= self.inner.not_before.load(Ordering::Relaxed)
+        self.wall_is_plausible()
+            && self.wall().as_millisecond() >= self.inner.not_before.load(Ordering::Relaxed)
     }
 
     /// Waits for `duration`.

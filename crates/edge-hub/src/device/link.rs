@@ -160,15 +160,11 @@ impl Link {
     }
 
     /// Adds the copies of a message, one for each endpoint that a route leads to.
-    fn copy_to_endpoints(
-        &self,
-        message: &Message,
-        enqueued: jiff::Timestamp,
-        records: &mut Vec<JournalRecord>,
-    ) {
+    fn copy_to_endpoints(&self, message: &Message, records: &mut Vec<JournalRecord>) {
         let sender = self.sender();
         let active = self.core.routes.active();
-        for target in active.table.targets(&Routed::telemetry(message, &sender, enqueued)) {
+        let (arrived, enqueued) = (self.core.clock.wall(), self.core.store_time.now());
+        for target in active.table.targets(&Routed::telemetry(message, &sender, arrived)) {
             // Every queue of a table in force has its stream.
             let Some(stream) = active.streams.get(&target.queue) else { continue };
             let body = record::encode(self.id(), target.time_to_live, message);
@@ -208,12 +204,11 @@ impl DeviceLink for Link {
             error
         };
         self.core.forward.admit(&self.core).map_err(|error| refused(batch, error))?;
-        let enqueued = self.core.clock.wall();
         let mut records = Vec::with_capacity(batch.len());
         let mut unrouted = Vec::new();
         for message in batch.iter() {
             let before = records.len();
-            self.copy_to_endpoints(message, enqueued, &mut records);
+            self.copy_to_endpoints(message, &mut records);
             if records.len() == before {
                 unrouted.push(message);
             }

@@ -109,7 +109,7 @@ impl DeadLetters {
                 match decode(&entry.body) {
                     Some((queue, reason, record)) => letters.push(Letter {
                         number: entry.sequence,
-                        buried: entry.enqueued,
+                        buried: core.store_time.on_the_wall(entry.enqueued),
                         reason,
                         queue,
                         record,

@@ -177,7 +177,7 @@ impl Pump {
     }
 
     fn count_delivered(&self, priority: u32, waiting: &Read, sending: Duration) {
-        let since_taken = self.core.clock.wall().duration_since(waiting.taken);
+        let since_taken = self.core.store_time.now().duration_since(waiting.taken);
         self.core.counters.delivered(&Delivered {
             sender: &waiting.record.sender,
             message: &waiting.record.message,
@@ -190,12 +190,11 @@ impl Pump {
     }
 
     fn is_over(&self, expires: Option<Timestamp>) -> bool {
-        let clock = &self.core.clock;
-        clock.wall_is_trusted() && expires.is_some_and(|expires| expires <= clock.wall())
+        expires.is_some_and(|expires| expires <= self.core.store_time.now())
     }
 
     fn look_again(&self, expires: Option<Timestamp>) -> Duration {
-        let left = expires.map(|expires| expires.duration_since(self.core.clock.wall()));
+        let left = expires.map(|expires| expires.duration_since(self.core.store_time.now()));
         let left = left.and_then(|left| Duration::try_from(left).ok()).unwrap_or(LOOK_EVERY);
         left.clamp(LOOK_AGAIN_MIN, LOOK_EVERY)
     }

@@ -172,11 +172,10 @@ impl Pump {
     }
 
     fn plan(&self, index: usize) -> Vec<Step> {
-        let core = &self.core;
-        let wall = core.clock.wall_is_trusted().then(|| core.clock.wall());
+        let now = self.core.store_time.now();
         let window = &self.lanes[index].window;
         let is_full = !window.has_room();
-        window.plan(wall, |sender, entered| self.line(sender, entered, is_full))
+        window.plan(now, |sender, entered| self.line(sender, entered, is_full))
     }
 
     /// How a sender's line stands.
@@ -290,7 +289,7 @@ impl Pump {
             return bytes::Bytes::new();
         };
         let left = slot.expires.map(|expires| {
-            let left = expires.duration_since(self.core.clock.wall());
+            let left = expires.duration_since(self.core.store_time.now());
             Duration::try_from(left).unwrap_or(Duration::ZERO)
         });
         record::encode(&slot.record.sender, left, &slot.record.message)
@@ -363,7 +362,7 @@ impl Pump {
             return;
         }
         let clock = &self.core.clock;
-        let since_taken = clock.wall().duration_since(slot.taken);
+        let since_taken = self.core.store_time.now().duration_since(slot.taken);
         self.core.counters.delivered(&Delivered {
             sender: &slot.record.sender,
             message: &slot.record.message,
@@ -409,9 +408,9 @@ impl Pump {
             return self.rest_until;
         }
         let waits = self.lanes.iter().any(|lane| !lane.window.is_empty());
-        let wall = self.core.clock.wall();
+        let now = self.core.store_time.now();
         let lives = self.lanes.iter().filter_map(|lane| lane.window.next_expiry());
-        let left = lives.min().map(|expires| expires.duration_since(wall));
+        let left = lives.min().map(|expires| expires.duration_since(now));
         let left = left.and_then(|left| Duration::try_from(left).ok()).unwrap_or(LOOK_EVERY);
         waits.then(|| self.core.clock.now() + left.clamp(LOOK_AGAIN_MIN, LOOK_EVERY))
     }

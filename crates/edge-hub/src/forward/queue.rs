@@ -132,11 +132,11 @@ impl Window {
         self.slots.get_mut(index)
     }
 
-    /// What to do now. `wall` is none while the clock is not to be trusted: nothing expires then.
+    /// What to do now, by the store's time.
     /// `line` is asked once for each sender, with the time at which its first message was read.
     pub(crate) fn plan(
         &self,
-        wall: Option<Timestamp>,
+        now: Timestamp,
         mut line: impl FnMut(&IdentityId, Mono) -> Line,
     ) -> Vec<Step> {
         let mut steps = Vec::new();
@@ -148,7 +148,7 @@ impl Window {
                 continue;
             }
             let line = lines.entry(sender).or_insert_with(|| line(sender, slot.entered));
-            let expired = slot.expires.zip(wall).is_some_and(|(expires, wall)| expires <= wall);
+            let expired = slot.expires.is_some_and(|expires| expires <= now);
             let sequence = slot.sequence;
             match (slot.state, line) {
                 (SlotState::Waiting, _) if expired => steps.push(Step::Expire { sequence }),

@@ -35,11 +35,11 @@ pub(crate) fn notice(core: &Core, origin: &IdentityId, patch: &Object) -> Option
 /// Puts the message of a change that was taken into its queues. A store that refuses it does not
 /// undo the change: that is told and counted.
 pub(crate) async fn store(core: &Core, origin: &Sender<'_>, notice: &Message) {
-    let enqueued = core.clock.wall();
+    let (arrived, enqueued) = (core.clock.wall(), core.store_time.now());
     let sender = IdentityId::module(core.edge.clone(), ModuleId::edge_hub());
     let active = core.routes.active();
     let mut records = Vec::new();
-    for target in active.table.targets(&Routed::twin_change(notice, origin, enqueued)) {
+    for target in active.table.targets(&Routed::twin_change(notice, origin, arrived)) {
         // Every queue of a table in force has its stream.
         let Some(stream) = active.streams.get(&target.queue) else { continue };
         let body = record::encode(&sender, target.time_to_live, notice);

@@ -55,6 +55,43 @@ fn the_wall_is_not_trusted_before_2024_or_before_a_moment_that_has_been() {
 }
 
 #[tokio::test]
+async fn a_sleeper_hears_that_the_wall_was_set() {
+    let clock = Clock::manual(noon());
+    let mut sleep = Box::pin(clock.sleep_unless_set(Duration::from_secs(3600), noon()));
+    assert_eq!(sleep.as_mut().now_or_never(), None);
+    clock.advance(Duration::from_secs(10));
+    assert_eq!(sleep.as_mut().now_or_never(), None, "time passes, nobody set the wall");
+    clock.set_wall(noon() + Duration::from_secs(13));
+    clock.advance(Duration::from_secs(10));
+    assert_eq!(sleep.as_mut().now_or_never(), None, "a few seconds are drift");
+    clock.set_wall("2016-01-01T00:00:00Z".parse().unwrap());
+    clock.advance(Duration::from_secs(10));
+    assert_eq!(sleep.as_mut().now_or_never(), Some(true));
+    let before = clock.wall_at_origin();
+    let mut sleep = Box::pin(clock.sleep_unless_set(Duration::from_secs(15), before));
+    assert_eq!(sleep.as_mut().now_or_never(), None);
+    clock.advance(Duration::from_secs(15));
+    assert_eq!(sleep.as_mut().now_or_never(), Some(false));
+}
+
+#[test]
+fn the_wall_at_the_origin_changes_when_the_wall_is_set() {
+    for clock in [Clock::system(), Clock::manual(noon())] {
+        let off = clock.wall().duration_since(clock.wall_at_origin());
+        let elapsed = SignedDuration::try_from(clock.now().since_origin()).unwrap();
+        assert!((off - elapsed).abs() < SignedDuration::from_secs(1));
+    }
+    let clock = Clock::manual(noon());
+    clock.advance(Duration::from_secs(10));
+    assert_eq!(clock.wall_at_origin(), noon());
+    clock.set_wall(noon());
+    assert_eq!(clock.wall_at_origin(), noon() - Duration::from_secs(10));
+    assert_eq!(clock.newest_known(), None);
+    clock.not_before(noon());
+    assert_eq!(clock.newest_known(), Some(noon()));
+}
+
+#[tokio::test]
 async fn the_system_clock_goes_forward() {
     let clock = Clock::system();
     let before = clock.now();
