@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use gateway::auth::{Credential, Identities, PolicyCredential};
 use gateway::backend::{DeviceBackend, Open, OpenError, Opened, StoredSession};
+use gateway::live::Crowded;
 use gateway::session::DeviceSession;
 use model::identity::Authentication;
 use model::{Fault, IdentityId, ModuleId};
@@ -51,9 +52,10 @@ impl DeviceBackend for Backend {
         let client = ClientInfo::from(&open);
         let inserted = core.sessions.insert(&id, &session, &link, client, core.clock.now());
         inserted.map_err(|crowded| {
-            core.counters.client_refused(&id, crowded.reason());
-            tracing::warn!(%id, reason = %crowded, "client is put off");
-            OpenError::Later(crowded.to_string())
+            let (word, reason) = put_off(crowded);
+            core.counters.client_refused(&id, word);
+            tracing::warn!(%id, reason, "client is put off");
+            OpenError::Later(reason)
         })?;
         core.counters.client_connected(&id);
         // The scope may have changed between the proof and now.
@@ -61,6 +63,19 @@ impl DeviceBackend for Backend {
         core.report.connected(&id, core.clock.wall());
         core.upstream.local_opened(core, &id);
         Ok((link, Opened { subscriptions }))
+    }
+}
+
+/// Why a client cannot come in now: a word for the numbers, and the reason with its fix.
+fn put_off(crowded: Crowded) -> (&'static str, String) {
+    match crowded {
+        Crowded::Fight => ("taken_over_too_often", crowded.to_string()),
+        Crowded::Full(maximum) => {
+            let reason = format!(
+                "the edge hub has its maximum of {maximum} connected clients; raise MaxConnectedClients"
+            );
+            ("max_connected_clients", reason)
+        }
     }
 }
 

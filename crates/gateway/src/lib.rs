@@ -9,6 +9,7 @@
 //!   durable.
 //! - backend → device: [`session::DeviceSession`], a bounded handle to one *identity*. When its
 //!   queue is full the session is closed; nothing acknowledged is dropped.
+//! - [`live`] is a backend's table of who is connected: the newest connection of an identity wins.
 //! - [`auth`] is pure: what is registered comes from [`auth::Identities`].
 //!
 //! It decides nothing about messages and stores nothing.
@@ -18,6 +19,7 @@ pub mod auth;
 pub mod backend;
 pub mod http;
 pub mod listener;
+pub mod live;
 pub mod mqtt;
 pub mod peer;
 pub mod session;

@@ -40,11 +40,10 @@ impl DeviceBackend for Hub {
         let resumes = open.stored_session == StoredSession::Resume;
         let model_id = open.model_id.clone();
         let link = Arc::new(Link::new(self.clone(), open, session.clone(), epoch));
-        if self.inner.sessions.insert(&id, &session, &link, self.inner.clock.now()).is_err() {
+        let inserted = self.inner.sessions.insert(&id, &session, &link, self.inner.clock.now());
+        if let Err(crowded) = inserted {
             let _ = self.stores().presence.release(&id, epoch, self.now()).await;
-            return Err(OpenError::Later(
-                "two connections fight for this identity; stop one of them".into(),
-            ));
+            return Err(OpenError::Later(crowded.to_string()));
         }
         // What changed between the proof and the line above found no session to end.
         self.judge(vec![Arc::clone(&link)]).await;

@@ -57,7 +57,7 @@ impl Hub {
                 stores,
                 clock,
                 settings,
-                sessions: sessions::Sessions::default(),
+                sessions: sessions::Sessions::new(),
                 calls: service::methods::Calls::default(),
                 twin_order: service::twins::OrderLocks::default(),
                 feedback_ready: service::feedback::Ready::default(),

@@ -1,32 +1,26 @@
-//! The live sessions: who is connected, and what they listen to.
+//! The live sessions: who is connected, what they listen to, and word of every change.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use gateway::backend::{Open, Subscriptions};
+use gateway::live::{Crowded, LiveSessions};
 use gateway::session::{CloseReason, DeviceSession, Downlink};
 use host::clock::Mono;
 use model::IdentityId;
-use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::link::Link;
 
 /// Sessions by identity.
 pub(crate) struct Sessions {
-    live: Mutex<HashMap<IdentityId, Live>>,
-    clients_max: usize,
+    live: LiveSessions<Extra>,
     /// Moves when somebody comes, goes or listens to something else.
     changed: watch::Sender<u64>,
 }
 
-struct Live {
-    session: DeviceSession,
+struct Extra {
     link: Weak<Link>,
-    subscriptions: Subscriptions,
     client: ClientInfo,
-    takeovers: Takeovers,
 }
 
 /// What a client says about itself, to be said upstream too.
@@ -42,40 +36,10 @@ impl From<&Open> for ClientInfo {
     }
 }
 
-/// Why a session cannot begin now.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Crowded {
-    #[error("two connections fight for this identity; stop one of them")]
-    Fight,
-    #[error("the edge hub has its maximum of {0} connected clients; raise MaxConnectedClients")]
-    Full(usize),
-}
-
-impl Crowded {
-    /// One word for the numbers.
-    pub(crate) fn reason(&self) -> &'static str {
-        match self {
-            Self::Fight => "taken_over_too_often",
-            Self::Full(_) => "max_connected_clients",
-        }
-    }
-}
-
-/// How often one identity was taken over lately: two processes with one identity reconnect at once,
-/// each time, for ever (`device-protocol.md` §17, 14).
-#[derive(Debug, Clone, Copy)]
-struct Takeovers {
-    since: Mono,
-    count: u32,
-}
-
-const TAKEOVERS_MAX: u32 = 10;
-const TAKEOVERS_WINDOW: Duration = Duration::from_secs(10);
-
 impl Sessions {
     pub(crate) fn new(clients_max: usize) -> Self {
         let (changed, _) = watch::channel(0);
-        Self { live: Mutex::new(HashMap::new()), clients_max, changed }
+        Self { live: LiveSessions::new(clients_max), changed }
     }
 
     /// Tells when somebody comes, goes or listens to something else.
@@ -96,42 +60,14 @@ impl Sessions {
         client: ClientInfo,
         now: Mono,
     ) -> Result<(), Crowded> {
-        {
-            let mut live = self.live.lock();
-            let mut takeovers = Takeovers { since: now, count: 0 };
-            match live.get(id) {
-                Some(old) => {
-                    takeovers = old.takeovers.next(now).ok_or(Crowded::Fight)?;
-                    old.session.close(CloseReason::TakenOver);
-                }
-                None if live.len() >= self.clients_max => {
-                    return Err(Crowded::Full(self.clients_max));
-                }
-                None => {}
-            }
-            let entry = Live {
-                session: session.clone(),
-                link: Arc::downgrade(link),
-                subscriptions: Subscriptions::default(),
-                client,
-                takeovers,
-            };
-            live.insert(id.clone(), entry);
-        }
+        self.live.insert(id, session, Extra { link: Arc::downgrade(link), client }, now)?;
         self.tell();
         Ok(())
     }
 
     /// Forgets a session; false when a newer one has its place.
     pub(crate) fn remove(&self, id: &IdentityId, session: &DeviceSession) -> bool {
-        let removed = {
-            let mut live = self.live.lock();
-            let ours = live.get(id).is_some_and(|entry| entry.session.is_same(session));
-            if ours {
-                live.remove(id);
-            }
-            ours
-        };
+        let removed = self.live.remove(id, session);
         self.tell();
         removed
     }
@@ -142,39 +78,30 @@ impl Sessions {
         session: &DeviceSession,
         subscriptions: Subscriptions,
     ) {
-        if let Some(entry) = self.live.lock().get_mut(id)
-            && entry.session.is_same(session)
-        {
-            entry.subscriptions = subscriptions;
-        }
+        self.live.set_subscriptions(id, session, subscriptions);
         self.tell();
     }
 
     /// What an identity listens to, and what its client says about itself; none when it is away.
     pub(crate) fn info(&self, id: &IdentityId) -> Option<(Subscriptions, ClientInfo)> {
-        let live = self.live.lock();
-        live.get(id).map(|entry| (entry.subscriptions.clone(), entry.client.clone()))
+        self.live.look(id, |subscriptions, extra| (subscriptions.clone(), extra.client.clone()))
     }
 
     /// Everybody who is connected.
     pub(crate) fn ids(&self) -> Vec<IdentityId> {
-        self.live.lock().keys().cloned().collect()
+        self.live.collect(|id, _| Some(id.clone()))
     }
 
     pub(crate) fn count(&self) -> usize {
-        self.live.lock().len()
+        self.live.count()
     }
 
     pub(crate) fn close(&self, id: &IdentityId, reason: CloseReason) {
-        if let Some(entry) = self.live.lock().get(id) {
-            entry.session.close(reason);
-        }
+        self.live.close(id, reason);
     }
 
     pub(crate) fn close_all(&self, reason: CloseReason) {
-        for entry in self.live.lock().values() {
-            entry.session.close(reason);
-        }
+        self.live.close_all(reason);
     }
 
     /// Hands something to a session that listens for it; whether it was taken.
@@ -184,10 +111,7 @@ impl Sessions {
         listens: fn(&Subscriptions) -> bool,
         downlink: Downlink,
     ) -> bool {
-        match self.live.lock().get(id) {
-            Some(entry) if listens(&entry.subscriptions) => entry.session.send(downlink).is_ok(),
-            _ => false,
-        }
+        self.live.send(id, listens, downlink)
     }
 
     /// The link of a session that listens for something.
@@ -196,33 +120,9 @@ impl Sessions {
         id: &IdentityId,
         listens: fn(&Subscriptions) -> bool,
     ) -> Option<Arc<Link>> {
-        let live = self.live.lock();
-        let entry = live.get(id).filter(|entry| listens(&entry.subscriptions))?;
-        entry.link.upgrade()
-    }
-}
-
-impl Takeovers {
-    fn next(self, now: Mono) -> Option<Self> {
-        if now.duration_since(self.since) >= TAKEOVERS_WINDOW {
-            return Some(Self { since: now, count: 1 });
-        }
-        (self.count < TAKEOVERS_MAX).then_some(Self { count: self.count + 1, ..self })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_fight_over_an_identity_is_slowed_down() {
-        let start = Mono::ZERO;
-        let mut takeovers = Takeovers { since: start, count: 0 };
-        for _ in 0..TAKEOVERS_MAX {
-            takeovers = takeovers.next(start).unwrap();
-        }
-        assert!(takeovers.next(start + Duration::from_secs(9)).is_none());
-        assert_eq!(takeovers.next(start + TAKEOVERS_WINDOW).unwrap().count, 1);
+        let look = |subscriptions: &Subscriptions, extra: &Extra| {
+            listens(subscriptions).then(|| extra.link.upgrade()).flatten()
+        };
+        self.live.look(id, look).flatten()
     }
 }
