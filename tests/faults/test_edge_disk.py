@@ -5,11 +5,10 @@ space. The daemon's and the agent's own files: each is there as a whole, or as i
 import json
 import time
 
-import pytest
 import requests
 
-from harness import ledger, manifest, mqtt, sdk
-from harness.disk import fill, free_bytes, small_disk
+from harness import ledger, manifest, mqtt
+from harness.disk import fill, small_disk
 from harness.edge import Edge
 from harness.wait import until
 
@@ -123,3 +122,44 @@ def seconds_until(is_so, deadline=30.0):
     begun = time.monotonic()
     until("it is so", is_so, deadline)
     return time.monotonic() - begun
+
+
+def test_the_daemons_and_the_agents_files_are_never_half_written(new_hub):
+    """A deployment that cannot be kept changes no file; what ran goes on and comes back over the full
+    disk; and what was wanted is there when there is space again, without anybody's help."""
+    edge = Edge(new_hub().start())
+    wanted = {"first": manifest.sensor(), "second": manifest.sensor()}
+    with small_disk(edge.dir, "8m", "home") as home:
+        try:
+            edge.start()
+            edge.deploy(manifest.deployment({"first": wanted["first"]}))
+            ballast = fill(home)
+            before = documents(home)
+            edge.deploy(manifest.deployment(wanted), wait=False)
+            edge.service.wait_for_log("step failed module_id=second .*No space left on device")
+            edge.service.wait_for_log("cannot keep the deployment")
+            assert documents(home) == before
+            assert edge.module_processes("first")
+            # The power goes.
+            edge.clean()
+            edge.start()
+            until("what ran runs again", lambda: edge.module_processes("first"), 30)
+            edge.service.wait_for_log("step failed module_id=second .*No space left on device")
+            assert edge.iotedge("list").returncode == 0
+            documents(home)
+            ballast.unlink()
+            edge.wait_until_applied()
+        finally:
+            edge.stop()
+
+
+def documents(directory):
+    """What is kept, by name; each of it can be read, and nothing was begun and left."""
+    found = {}
+    for path in directory.rglob("*"):
+        if path.is_file() and not path.name.startswith(("ballast", "log.")):
+            text = path.read_bytes()
+            if path.suffix == ".json":
+                json.loads(text)
+            found[str(path)] = text
+    return found

@@ -1,7 +1,6 @@
 """A disk that is easily filled."""
 
 import contextlib
-import os
 import subprocess
 
 # Room for a few segments of the journal (64 MiB each).
@@ -29,8 +28,3 @@ def fill(directory, name="ballast"):
                 while True:
                     file.write(b"x" * piece)
     return ballast
-
-
-def free_bytes(directory):
-    disk = os.statvfs(directory)
-    return disk.f_bavail * disk.f_frsize

@@ -111,7 +111,7 @@ impl ProcessRuntime {
             log_bytes_max: settings.log_bytes_max,
         };
         for (name, stored, run) in runtime.shared.places.modules()? {
-            let run = runtime.without_process(&name, run)?;
+            let run = runtime.without_process(&name, run);
             let module = runtime.employ(&name, stored, run)?;
             runtime.modules.lock().insert(name, module);
         }
@@ -128,9 +128,9 @@ impl ProcessRuntime {
     }
 
     /// A run that had not ended when its runtime did ended with it.
-    fn without_process(&self, name: &ModuleName, run: Run) -> Result<Run, RuntimeError> {
+    fn without_process(&self, name: &ModuleName, run: Run) -> Run {
         if run.pid.is_none() {
-            return Ok(run);
+            return run;
         }
         let run = Run {
             pid: None,
@@ -139,8 +139,11 @@ impl ProcessRuntime {
             failure: Some("killed together with the edge runtime".to_owned()),
             ..run
         };
-        self.shared.places.write_run(name, &run)?;
-        Ok(run)
+        if let Err(error) = self.shared.places.write_run(name, &run) {
+            // On a full disk: what is there leads here again.
+            tracing::error!(module = %name, error = worker::chain(&error), "cannot record a module's run");
+        }
+        run
     }
 
     fn employ(
@@ -309,6 +312,14 @@ impl ModuleRuntime for ProcessRuntime {
         _: Option<&'a RegistryAuth>,
     ) -> BoxFuture<'a, ()> {
         Box::pin(async { self.builtin_or_error(image) })
+    }
+
+    fn volume_dir<'a>(&'a self, volume: &'a str) -> BoxFuture<'a, Option<PathBuf>> {
+        Box::pin(async move { Ok(Some(plan::volume_dir(volume, &self.shared.places.volumes())?)) })
+    }
+
+    fn own_dir(&self, name: &ModuleName) -> Option<PathBuf> {
+        Some(self.shared.places.data(name))
     }
 
     fn create<'a>(&'a self, spec: &'a ModuleSpec) -> BoxFuture<'a, Vec<Notice>> {

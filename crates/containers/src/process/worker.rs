@@ -288,7 +288,7 @@ pub(super) fn not_in_catalogue(image: &str) -> RuntimeError {
     }
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
