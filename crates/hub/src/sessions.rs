@@ -140,7 +140,8 @@ impl Hub {
     }
 
     /// Ends the sessions that would not be let in any more with what proved them: a key that was
-    /// rolled ends those that used it, and nobody who used the other.
+    /// rolled ends those that used it, and nobody who used the other. When it cannot be told, the
+    /// session ends as well: whoever comes back is judged anew.
     pub(crate) async fn judge(&self, family: Vec<Arc<Link>>) {
         for link in family {
             if let Err(reason) = still_holds(self, link.principal()).await {
