@@ -15,6 +15,7 @@ mod crash;
 mod fuzz;
 mod generate;
 mod needs;
+mod package;
 mod run;
 mod test;
 mod tidy;
@@ -48,6 +49,10 @@ enum Chore {
     Crash(crash::Arguments),
     /// Run the fuzz targets
     Fuzz(fuzz::Arguments),
+    /// Build the Debian package
+    Package(package::Arguments),
+    /// Make the Debian system in which the package is tested, unless it is there
+    PackageRoot,
 }
 
 fn main() -> ExitCode {
@@ -58,6 +63,8 @@ fn main() -> ExitCode {
         Chore::Bench(arguments) => bench::run(&arguments),
         Chore::Crash(arguments) => crash::run(&arguments),
         Chore::Fuzz(arguments) => fuzz::run(&arguments),
+        Chore::Package(arguments) => package::run_package(&arguments),
+        Chore::PackageRoot => package::root::make(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
