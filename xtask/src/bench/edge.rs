@@ -1,5 +1,8 @@
 //! `cargo xtask bench edge`: the memory of the edge runtime, and the time from a published
 //! deployment to a running module beside the engine's own create and start.
+//!
+//! A module is measured as it is added: what runs already stays. The time is from the hub's time of
+//! the change to the engine's time of the start, both clocks being this machine's.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -19,9 +22,12 @@ use crate::Outcome;
 /// Arguments of `cargo xtask bench edge`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Modules that are started, one after the other
+    /// Modules that are added, one after the other
     #[arg(long, default_value_t = 10)]
     rounds: usize,
+    /// Modules that are added at once, after that
+    #[arg(long, default_value_t = 10)]
+    at_once: usize,
     /// Seconds of rest before the memory is read
     #[arg(long, default_value_t = 30)]
     rest: u64,
@@ -45,12 +51,22 @@ struct Bench<'a> {
     login: String,
     dir: PathBuf,
     daemon: Child,
+    /// The newest module; those before it run too.
+    deployed: usize,
+    has_containers: bool,
     _server: Server,
 }
 
 impl Drop for Bench<'_> {
     fn drop(&mut self) {
         stop(&mut self.daemon);
+        if self.has_containers {
+            // They are stopped with the daemon; whatever is not there was not made.
+            let _ = Command::new("docker")
+                .args(["rm", "--force", "edgeHub"])
+                .args((0..=self.deployed).map(name))
+                .output();
+        }
     }
 }
 
@@ -65,7 +81,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     std::fs::create_dir_all(&arguments.dir)?;
     let mut bench = begin(arguments, &programs)?;
     bench.deploy(0)?;
-    bench.started(0)?;
+    bench.started(&[0])?;
     println!("one module runs; resting {} s", arguments.rest);
     std::thread::sleep(Duration::from_secs(arguments.rest));
     let memory = json!({
@@ -77,13 +93,25 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let mut engines = Vec::new();
     for round in 1..=arguments.rounds {
         bench.deploy(round)?;
-        ours.push(bench.started(round)?);
-        if !arguments.no_docker {
-            engines.push(engine_start(&format!("{MODULE}{round}"))?);
+        ours.push(bench.started(&[round])?);
+        if bench.has_containers {
+            engines.push(engine_starts(&name(round), 1)?);
+        }
+    }
+    let (mut at_once, mut engine_at_once) = (None, None);
+    if arguments.at_once > 0 {
+        let all: Vec<usize> = (1..=arguments.at_once).map(|n| arguments.rounds + n).collect();
+        bench.deploy(arguments.rounds + arguments.at_once)?;
+        at_once = Some(bench.started(&all)?);
+        if bench.has_containers {
+            engine_at_once = Some(engine_starts(&name(0), arguments.at_once)?);
         }
     }
     drop(bench);
-    let result = json!({ "memory": memory, "module_ms": ours, "engine_ms": engines });
+    let result = json!({
+        "memory": memory, "module_ms": ours, "engine_ms": engines,
+        "at_once_ms": at_once, "engine_at_once_ms": engine_at_once,
+    });
     show(arguments, &result, &mut ours, &mut engines);
     if let Some(path) = &arguments.json {
         std::fs::write(path, serde_json::to_vec_pretty(&result)?)?;
@@ -120,23 +148,25 @@ fn begin<'a>(arguments: &Arguments, programs: &'a Programs) -> Result<Bench<'a>,
         command.arg("--no-docker");
     }
     let daemon = start(&mut command, &dir.join("edge.log"))?;
-    Ok(Bench { hub, login, dir, daemon, _server: server })
+    let has_containers = !arguments.no_docker;
+    Ok(Bench { hub, login, dir, daemon, deployed: 0, has_containers, _server: server })
 }
 
 impl Bench<'_> {
-    /// Publishes the deployment whose only module is the nth.
-    fn deploy(&self, round: usize) -> Outcome {
+    /// Publishes the deployment with all modules up to this one.
+    fn deploy(&mut self, newest: usize) -> Outcome {
+        self.deployed = newest;
         let path = self.dir.join("deployment.json");
-        std::fs::write(&path, serde_json::to_vec(&deployment(&self.dir, round))?)?;
+        std::fs::write(&path, serde_json::to_vec(&deployment(&self.dir, newest))?)?;
         let manifest = path.display().to_string();
         self.hub
             .operator(&self.login, &["deployment", "apply", DEVICE, "--manifest", &manifest])?;
         Ok(())
     }
 
-    /// Milliseconds from the hub's time of the change to the engine's time of the module's start.
-    fn started(&mut self, round: usize) -> Result<f64, Problem> {
-        let name = format!("{MODULE}{round}");
+    /// Milliseconds from the hub's time of the change to the engine's time of the last start of
+    /// these modules.
+    fn started(&mut self, modules: &[usize]) -> Result<f64, Problem> {
         let end = Instant::now() + Duration::from_secs(90);
         while Instant::now() < end && self.daemon.try_wait()?.is_none() {
             let text = self.hub.operator(
@@ -145,16 +175,23 @@ impl Bench<'_> {
             )?;
             let twin: Value = serde_json::from_str(&text)?;
             let properties = &twin["properties"];
-            let module = &properties["reported"]["modules"][&name];
-            if module["runtimeStatus"] == "running" {
+            let reported = |module: &usize| &properties["reported"]["modules"][name(*module)];
+            if modules.iter().all(|module| reported(module)["runtimeStatus"] == "running") {
                 let published = moment(&properties["desired"]["$metadata"]["$lastUpdated"])?;
-                let started = moment(&module["lastStartTimeUtc"])?;
-                return Ok(published.duration_until(started).as_secs_f64() * 1000.0);
+                let mut last = published;
+                for module in modules {
+                    last = last.max(moment(&reported(module)["lastStartTimeUtc"])?);
+                }
+                return Ok(published.duration_until(last).as_secs_f64() * 1000.0);
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        Err(format!("{name} does not run; see {}/edge.log", self.dir.display()).into())
+        Err(format!("modules {modules:?} do not run; see {}/edge.log", self.dir.display()).into())
     }
+}
+
+fn name(module: usize) -> String {
+    format!("{MODULE}{module}")
 }
 
 fn moment(value: &Value) -> Result<Timestamp, Problem> {
@@ -163,7 +200,7 @@ fn moment(value: &Value) -> Result<Timestamp, Problem> {
     Ok(text.parse()?)
 }
 
-fn deployment(dir: &Path, round: usize) -> Value {
+fn deployment(dir: &Path, newest: usize) -> Value {
     let module = |image: &str, env: Value| {
         json!({
             "type": "docker", "status": "running", "restartPolicy": "always", "version": "1.0",
@@ -171,8 +208,8 @@ fn deployment(dir: &Path, round: usize) -> Value {
         })
     };
     let store = dir.join("store");
-    let mut modules = serde_json::Map::new();
-    modules.insert(format!("{MODULE}{round}"), module(SENSOR, json!({})));
+    let modules: serde_json::Map<String, Value> =
+        (0..=newest).map(|one| (name(one), module(SENSOR, json!({})))).collect();
     json!({ "modulesContent": {
         "$edgeAgent": { "properties.desired": {
             "schemaVersion": "1.1",
@@ -246,27 +283,48 @@ fn frames_mb(pids: &[u32]) -> Result<Option<f64>, Problem> {
     Ok(visible.then(|| (frames.len() as u64 * PAGE) as f64 / 1e6))
 }
 
-/// Milliseconds that the engine itself takes to create and start what a module of ours is.
-fn engine_start(module: &str) -> Result<f64, Problem> {
+/// Milliseconds that the engine itself takes to create and start so many of what a module of ours
+/// is, all asked for at once; until the last of them runs.
+fn engine_starts(module: &str, count: usize) -> Result<f64, Problem> {
+    let body = like(module)?;
+    let begin = Timestamp::now();
+    let started: Vec<Result<Timestamp, String>> = std::thread::scope(|scope| {
+        let start = |nth| engine_start(&body, nth).map_err(|problem| problem.to_string());
+        let starts: Vec<_> = (0..count).map(|nth| scope.spawn(move || start(nth))).collect();
+        let ended = |start: std::thread::ScopedJoinHandle<'_, _>| {
+            start.join().unwrap_or_else(|_| Err("a start ended early".into()))
+        };
+        starts.into_iter().map(ended).collect()
+    });
+    for nth in 0..count {
+        engine("DELETE", &format!("/containers/{OWN}{nth}?force=true"), &Value::Null)?;
+    }
+    let last = started.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().max();
+    Ok(begin.duration_until(last.unwrap_or(begin)).as_secs_f64() * 1000.0)
+}
+
+/// What the engine is asked for to make a container like this one.
+fn like(module: &str) -> Result<Value, Problem> {
     let inspected = printed(Command::new("docker").args(["inspect", module]))?;
     let inspected: Value = serde_json::from_str(&inspected)?;
     let (config, host) = (&inspected[0]["Config"], &inspected[0]["HostConfig"]);
-    let body = json!({
+    Ok(json!({
         "Image": config["Image"], "Env": config["Env"], "Cmd": config["Cmd"],
         "Entrypoint": config["Entrypoint"], "Labels": {},
         "HostConfig": {
             "NetworkMode": host["NetworkMode"], "Binds": host["Binds"], "Mounts": host["Mounts"],
             "LogConfig": host["LogConfig"], "RestartPolicy": { "Name": "no" },
         },
-    });
-    let begin = Timestamp::now();
-    let created = engine("POST", "/containers/create?name=farshore-bench-own", &body)?;
+    }))
+}
+
+/// Creates and starts one; when it was started.
+fn engine_start(body: &Value, nth: usize) -> Result<Timestamp, Problem> {
+    let created = engine("POST", &format!("/containers/create?name={OWN}{nth}"), body)?;
     let id = created["Id"].as_str().ok_or_else(|| format!("the engine says {created}"))?;
     engine("POST", &format!("/containers/{id}/start"), &Value::Null)?;
     let state = engine("GET", &format!("/containers/{id}/json"), &Value::Null)?;
-    engine("DELETE", &format!("/containers/{id}?force=true"), &Value::Null)?;
-    let started = moment(&state["State"]["StartedAt"])?;
-    Ok(begin.duration_until(started).as_secs_f64() * 1000.0)
+    moment(&state["State"]["StartedAt"])
 }
 
 /// One call of the engine's interface.
@@ -302,17 +360,28 @@ fn show(arguments: &Arguments, result: &Value, ours: &mut [f64], engines: &mut [
     if let Some(once) = result["memory"]["both_once_mb"].as_f64() {
         row(&["frames once", &format!("{once:.1}")]);
     }
-    println!("\nmodule runs after its deployment was published, ms, median of {}", ours.len());
+    println!(
+        "\nmodule runs after the deployment that adds it was published, ms, median of {}",
+        ours.len()
+    );
     let ours = median(ours);
     let engines = median(engines);
     let text = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.0}"));
     let ratio = ours.zip(engines).map_or("-".into(), |(ours, own)| format!("{:.2}", ours / own));
     row(&["ours", "engine's own", "ratio"]);
     row(&[&text(ours), &text(engines), &ratio]);
+    if let Some(at_once) = result["at_once_ms"].as_f64() {
+        println!("\nthe last of {} modules that were added at once, ms", arguments.at_once);
+        let ratio = ours.map_or("-".into(), |one| format!("{:.2}", at_once / one));
+        row(&["ours", "engine's own", "ours to one of ours"]);
+        row(&[&text(Some(at_once)), &text(result["engine_at_once_ms"].as_f64()), &ratio]);
+    }
 }
 
 const DEVICE: &str = "edge-bench";
 const MODULE: &str = "bench-module-";
+/// The engine's own.
+const OWN: &str = "farshore-bench-own-";
 const SENSOR: &str = "mcr.microsoft.com/azureiotedge-simulated-temperature-sensor:1.5";
 const EDGE_HUB: &str = "mcr.microsoft.com/azureiotedge-hub:1.5";
 const AGENT: &str = "mcr.microsoft.com/azureiotedge-agent:1.5";
