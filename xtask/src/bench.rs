@@ -2,6 +2,7 @@
 
 mod connections;
 mod edge;
+mod edge_hub;
 mod events;
 mod hub;
 mod methods;
@@ -37,6 +38,8 @@ enum What {
     Methods(methods::Arguments),
     /// The edge runtime's memory, and how soon a module runs beside the engine's own time
     Edge(edge::Arguments),
+    /// The edge hub's store and forward: storing, draining, memory and cold start
+    EdgeHub(edge_hub::Arguments),
 }
 
 /// Measures.
@@ -48,6 +51,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         What::Events(arguments) => events::run(arguments),
         What::Methods(arguments) => methods::run(arguments),
         What::Edge(arguments) => edge::run(arguments),
+        What::EdgeHub(arguments) => edge_hub::run(arguments),
     }
 }
 

@@ -226,7 +226,7 @@ fn overwrite_and_sync(arguments: &Arguments, dir: &Path) -> Result<Value, Proble
 }
 
 /// Lets the disk finish what earlier runs left to it.
-fn settle() {
+pub(super) fn settle() {
     let _ = Command::new("sync").status();
     std::thread::sleep(Duration::from_secs(1));
 }
@@ -234,7 +234,7 @@ fn settle() {
 /// Takes memory for the page cache and gives it back, because the first touch of a virtual machine's
 /// page costs its host's time: ten times what a server's write of it costs. It would be charged to
 /// whoever writes first.
-fn touch_memory(path: &Path) -> Result<(), Problem> {
+pub(super) fn touch_memory(path: &Path) -> Result<(), Problem> {
     let mut file = std::fs::File::create(path)?;
     let zeros = vec![0_u8; 1 << 20];
     for _ in 0..TOUCHED_BYTES >> 20 {

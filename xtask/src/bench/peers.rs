@@ -18,6 +18,7 @@ use mqtt::{Filter, Packet, PacketId, QoS, codec};
 use super::Problem;
 use super::hub::Protocol;
 use super::server::{Place, Server, free_address, plain_clients, start, wait_for};
+use crate::run::is_there;
 
 /// mosquitto, without persistence.
 pub(super) fn mosquitto(dir: &Path, place: Place, clients: usize) -> Result<Server, Problem> {
@@ -54,6 +55,51 @@ pub(super) fn mosquitto_with_tls(
     std::fs::write(&config, text)?;
     let mut command = place.command(Path::new("mosquitto"));
     let mut child = start(command.arg("-c").arg(&config), &dir.join("mosquitto.log"))?;
+    wait_for(address, &mut child)?;
+    Ok(Server { address, clients: plain_clients(clients, None), child })
+}
+
+/// Brokers that keep messages for a subscriber that is away, as far as they are here.
+pub(super) fn queueing() -> impl Iterator<Item = &'static str> {
+    let mosquitto = is_there("mosquitto") || Path::new("/usr/sbin/mosquitto").exists();
+    let there = [("nats", is_there("nats-server")), ("mosquitto", mosquitto)];
+    there.into_iter().filter_map(|(name, there)| there.then_some(name))
+}
+
+/// mosquitto that keeps whatever comes, in memory: 20 messages in flight are its default, and here
+/// are as many as it can.
+pub(super) fn mosquitto_that_queues(
+    dir: &Path,
+    place: Place,
+    clients: usize,
+) -> Result<Server, Problem> {
+    let address = free_address()?;
+    let config = dir.join("mosquitto.conf");
+    let text = format!(
+        "listener {} 127.0.0.1\nallow_anonymous true\npersistence false\nuser root\n\
+         log_type error\nmax_queued_messages 0\nmax_inflight_messages 0\n",
+        address.port()
+    );
+    std::fs::write(&config, text)?;
+    let mut command = place.command(Path::new("mosquitto"));
+    let mut child = start(command.arg("-c").arg(&config), &dir.join("mosquitto.log"))?;
+    wait_for(address, &mut child)?;
+    Ok(Server { address, clients: plain_clients(clients, None), child })
+}
+
+/// NATS with JetStream on disk, as it is by default: what it acknowledges it has written, and syncs
+/// every two minutes. 1,024 messages may be in flight to a subscriber, its default.
+pub(super) fn nats(dir: &Path, place: Place, clients: usize) -> Result<Server, Problem> {
+    let (address, own) = (free_address()?, free_address()?);
+    let config = dir.join("nats.conf");
+    let text = format!(
+        "server_name: bench\nlisten: \"{own}\"\njetstream {{ store_dir: {:?} }}\n\
+         mqtt {{ listen: \"{address}\" }}\n",
+        dir.join("jetstream")
+    );
+    std::fs::write(&config, text)?;
+    let mut command = place.command(Path::new("nats-server"));
+    let mut child = start(command.arg("-c").arg(&config), &dir.join("nats.log"))?;
     wait_for(address, &mut child)?;
     Ok(Server { address, clients: plain_clients(clients, None), child })
 }

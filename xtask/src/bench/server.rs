@@ -27,6 +27,7 @@ pub(super) struct Server {
 }
 
 /// The programs under test.
+#[derive(Clone)]
 pub(super) struct Programs {
     pub(super) farshore: std::path::PathBuf,
     pub(super) load: std::path::PathBuf,
@@ -38,14 +39,19 @@ pub(super) struct Programs {
 impl Server {
     /// The core seconds that the server has used.
     pub(super) fn cpu_seconds(&self) -> Result<f64, Problem> {
-        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        // After the name in parentheses; utime and stime are fields 14 and 15, in ticks of 10 ms.
-        let rest = text.rsplit_once(')').ok_or("no process state")?.1;
-        let fields: Vec<&str> = rest.split_whitespace().collect();
-        let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok());
-        let used = ticks(11).zip(ticks(12)).ok_or("no process times")?;
-        Ok((used.0 + used.1) / 100.0)
+        cpu_seconds(self.child.id())
     }
+}
+
+/// The core seconds that a process has used.
+pub(super) fn cpu_seconds(pid: u32) -> Result<f64, Problem> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // After the name in parentheses; utime and stime are fields 14 and 15, in ticks of 10 ms.
+    let rest = text.rsplit_once(')').ok_or("no process state")?.1;
+    let fields: Vec<&str> = rest.split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok());
+    let used = ticks(11).zip(ticks(12)).ok_or("no process times")?;
+    Ok((used.0 + used.1) / 100.0)
 }
 
 impl Drop for Server {
@@ -156,6 +162,40 @@ fn start_hub<'a>(
     Ok((server, hub, https, mqtt))
 }
 
+/// A hub of ours that can be started again where it was.
+pub(super) struct HubSite {
+    settings: std::path::PathBuf,
+    log: std::path::PathBuf,
+    pub(super) mqtt: u16,
+    pub(super) amqp: u16,
+    pub(super) https: u16,
+}
+
+/// Our hub on any core, and how to start it again.
+pub(super) fn farshore_site<'a>(
+    programs: &'a Programs,
+    dir: &Path,
+) -> Result<(Server, Hub<'a>, HubSite), Problem> {
+    let command = Command::new(&programs.farshore);
+    let (server, hub, https, mqtt) = start_hub(programs, dir, command, "127.0.0.1")?;
+    let (settings, log) = (hub.settings.clone(), dir.join("hub.log"));
+    let site = HubSite { settings, log, mqtt, amqp: hub.amqps_port, https };
+    Ok((server, hub, site))
+}
+
+impl HubSite {
+    /// Starts the hub there, and waits until it takes connections.
+    pub(super) fn start(&self, programs: &Programs, place: Place) -> Result<Server, Problem> {
+        let mut command = place.command(&programs.farshore);
+        command.arg("hub").arg("--settings").arg(&self.settings);
+        let child = start(&mut command, &self.log)?;
+        let address = SocketAddr::from(([127, 0, 0, 1], self.mqtt));
+        let mut server = Server { address, clients: Vec::new(), child };
+        wait_for(address, &mut server.child)?;
+        Ok(server)
+    }
+}
+
 /// How an operator reaches a hub of ours.
 pub(super) struct Hub<'a> {
     pub(super) farshore: &'a Path,
@@ -170,10 +210,24 @@ pub(super) struct Hub<'a> {
 impl Hub<'_> {
     /// Registers devices; gives what they connect with.
     fn devices(&self, count: usize, protocol: Protocol) -> Result<Vec<Value>, Problem> {
+        self.register(count, protocol, &[])
+    }
+
+    /// Registers devices that connect by MQTT through an edge device.
+    pub(super) fn children(&self, count: usize, parent: &str) -> Result<Vec<Value>, Problem> {
+        self.register(count, Protocol::Mqtt, &["--parent", parent])
+    }
+
+    fn register(
+        &self,
+        count: usize,
+        protocol: Protocol,
+        more: &[&str],
+    ) -> Result<Vec<Value>, Problem> {
         let login = self.login()?;
         let create = |index| {
             let device = format!("bench-{index:04}");
-            self.operator(&login, &["device", "create", &device])?;
+            self.operator(&login, &[&["device", "create", &device], more].concat())?;
             let text = self.operator(&login, &["device", "connection-string", &device])?;
             device_client(text.trim(), protocol)
         };
@@ -278,6 +332,33 @@ impl Place {
         }
         command.arg(program);
         command
+    }
+
+    /// Starts a server there without a program in between, and says when.
+    pub(super) fn start_there(
+        self,
+        command: &mut Command,
+        log: &Path,
+    ) -> Result<(Child, Instant), Problem> {
+        // A child inherits the core of the thread that starts it.
+        let started = std::thread::scope(|scope| {
+            let spawn = scope.spawn(|| -> Result<(Child, Instant), String> {
+                let words = |error: &dyn std::fmt::Display| error.to_string();
+                let mut cores = rustix::thread::CpuSet::new();
+                cores.set(self.core);
+                rustix::thread::sched_setaffinity(None, &cores).map_err(|error| words(&error))?;
+                let begin = Instant::now();
+                let child = start(command, log).map_err(|error| words(&error))?;
+                Ok((child, begin))
+            });
+            spawn.join().unwrap_or_else(|_| Err("a thread panicked".into()))
+        });
+        let (child, begin) = started?;
+        if self.urgent {
+            let pid = child.id().to_string();
+            crate::run::output(Command::new("renice").args(["-n", "-20", "-p", &pid]))?;
+        }
+        Ok((child, begin))
     }
 }
 

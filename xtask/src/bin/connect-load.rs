@@ -12,6 +12,9 @@
 #![allow(clippy::print_stdout, reason = "prints its result")]
 #![allow(clippy::print_stderr, reason = "prints its errors")]
 
+#[path = "load/trusting.rs"]
+mod trusting;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
@@ -27,10 +30,9 @@ use bytes::{Bytes, BytesMut};
 use clap::{Parser, ValueEnum};
 use mqtt::packet::{ConnackCode, Connect};
 use mqtt::{Packet, codec};
-use rustls::client::Resumption;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use trusting::trusting;
 
 type Problem = Box<dyn std::error::Error + Send + Sync>;
 type Stream = StreamOwned<ClientConnection, TcpStream>;
@@ -229,57 +231,6 @@ fn attach_all(machine: &mut amqp::Connection, telemetry: &str) -> Result<usize, 
     let count = links.len();
     links.into_iter().try_for_each(|link| machine.attach(session, link).map(drop))?;
     Ok(count)
-}
-
-fn trusting() -> Result<ClientConfig, Problem> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let schemes = provider.signature_verification_algorithms.supported_schemes();
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Trusting(schemes)))
-        .with_no_client_auth();
-    config.resumption = Resumption::disabled();
-    Ok(config)
-}
-
-/// Believes every server.
-#[derive(Debug)]
-struct Trusting(Vec<SignatureScheme>);
-
-impl ServerCertVerifier for Trusting {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.clone()
-    }
 }
 
 const PATIENCE: Duration = Duration::from_secs(20);

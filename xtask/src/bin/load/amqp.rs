@@ -31,6 +31,9 @@ pub(crate) struct Connection {
 
 impl Client for Connection {
     fn open(arguments: &Arguments, login: &Login) -> Result<Self, Problem> {
+        if arguments.tls {
+            return Err("AMQP is measured without TLS here".into());
+        }
         let mut stream = TcpStream::connect(arguments.address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(CONNECT_PATIENCE))?;

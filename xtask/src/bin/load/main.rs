@@ -11,8 +11,11 @@
 #![allow(clippy::print_stderr, reason = "prints its errors")]
 
 mod amqp;
+mod drain;
 mod mqtt;
+mod stream;
 mod tally;
+mod trusting;
 
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
@@ -27,9 +30,12 @@ type Problem = Box<dyn std::error::Error>;
 
 #[derive(Parser)]
 struct Arguments {
-    /// Where the server listens, without TLS
+    /// Where the server listens
     #[arg(long)]
     address: SocketAddr,
+    /// Whether it listens with TLS
+    #[arg(long)]
+    tls: bool,
     /// What the clients speak
     #[arg(long, value_enum, default_value_t = Protocol::Mqtt)]
     protocol: Protocol,
@@ -52,6 +58,12 @@ struct Arguments {
     /// Messages per second of all connections together, instead of as many as possible
     #[arg(long)]
     rate: Option<f64>,
+    /// End as soon as so many messages were acknowledged, warm-up included
+    #[arg(long)]
+    count: Option<u64>,
+    /// Publish nothing: take this many messages that wait in the first client's stored session
+    #[arg(long)]
+    drain: Option<u64>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -80,6 +92,9 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<(), Problem> {
     let logins = read_logins(arguments)?;
+    if let Some(count) = arguments.drain {
+        return drain::run(arguments, &logins[0], count);
+    }
     match arguments.protocol {
         Protocol::Mqtt => {
             measure(Load::<mqtt::Connection>::connect(arguments, &logins)?, arguments)
@@ -177,6 +192,8 @@ struct Load<C> {
     tally: Tally,
     /// With a rate: the time between two messages of one connection.
     interval: Option<Duration>,
+    /// With a count: acknowledgements until the end.
+    left: Option<u64>,
 }
 
 impl<C: Client> Load<C> {
@@ -198,7 +215,7 @@ impl<C: Client> Load<C> {
             let offset = interval.unwrap_or_default() * index as u32 / logins.len() as u32;
             connection.pace().due = now + offset;
         }
-        Ok(Self { connections, epoll, tally: Tally::default(), interval })
+        Ok(Self { connections, epoll, tally: Tally::default(), interval, left: arguments.count })
     }
 
     /// Publishes for so long; what is in flight stays so.
@@ -212,7 +229,7 @@ impl<C: Client> Load<C> {
         }
         loop {
             let now = Instant::now();
-            if now >= end {
+            if now >= end || self.left == Some(0) {
                 return Ok(now - begin);
             }
             let next = self.next_due().map_or(end, |due| due.min(end));
@@ -225,7 +242,10 @@ impl<C: Client> Load<C> {
             epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), Some(&patience))?;
             for event in &events {
                 let connection = &mut self.connections[event.data.u64() as usize];
+                let before = self.tally.acknowledged;
                 connection.read(&mut input, &mut self.tally)?;
+                let came = self.tally.acknowledged - before;
+                self.left = self.left.map(|left| left.saturating_sub(came));
                 connection.send(Instant::now(), self.interval)?;
             }
             if self.interval.is_some() {

@@ -9,12 +9,13 @@ use bytes::BytesMut;
 use mqtt::packet::{ConnackCode, Connect, Publish};
 use mqtt::{Packet, PacketId, QoS, Topic, codec};
 
+use super::stream::Stream;
 use super::tally::Tally;
 use super::{Arguments, CONNECT_PATIENCE, Client, Login, Pace, Problem, payload};
 
 /// One client.
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     /// The PUBLISH of every place in the window; its packet id is the place and 1.
     packets: Vec<Vec<u8>>,
     free: VecDeque<u16>,
@@ -25,9 +26,8 @@ pub(crate) struct Connection {
 
 impl Client for Connection {
     fn open(arguments: &Arguments, login: &Login) -> Result<Self, Problem> {
-        let mut stream = TcpStream::connect(arguments.address)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(CONNECT_PATIENCE))?;
+        let mut stream = Stream::connect(arguments)?;
+        stream.socket().set_read_timeout(Some(CONNECT_PATIENCE))?;
         let connect = Connect {
             user_name: login.user_name.clone(),
             password: login.password.clone().map(Into::into),
@@ -38,12 +38,13 @@ impl Client for Connection {
         let mut output = BytesMut::new();
         codec::encode(&Packet::Connect(Box::new(connect)), &mut output)?;
         stream.write_all(&output)?;
+        stream.flush()?;
         let mut connack = [0; 4];
         stream.read_exact(&mut connack)?;
         if connack[0] != 0x20 || connack[3] != ConnackCode::Accepted as u8 {
             return Err(format!("refused with CONNACK {}", connack[3]).into());
         }
-        stream.set_read_timeout(None)?;
+        stream.socket().set_read_timeout(None)?;
         let packets = (1..=arguments.in_flight).map(|id| publish(login, id, arguments.size));
         Ok(Self {
             packets: packets.collect::<Result<_, _>>()?,
@@ -56,7 +57,7 @@ impl Client for Connection {
     }
 
     fn stream(&self) -> &TcpStream {
-        &self.stream
+        self.stream.socket()
     }
 
     fn pace(&mut self) -> &mut Pace {
@@ -92,7 +93,7 @@ impl Client for Connection {
             let written = self.stream.write_vectored(left)?;
             IoSlice::advance_slices(&mut left, written);
         }
-        Ok(())
+        Ok(self.stream.flush()?)
     }
 
     fn read(&mut self, buffer: &mut [u8], tally: &mut Tally) -> Result<(), Problem> {
