@@ -1,28 +1,30 @@
 //! The Edge CA, what it issues, and whom modules trust.
 //!
-//! Without a CA of the operator's the daemon makes its own, self-signed, and renews it when most
-//! of its life is over (`edge-runtime.md` §2.3). A renewed CA has a new key, so whoever trusts the
-//! old one must ask again: restarting modules is the daemon's part, in `lifecycle`.
+//! Without a CA of the operator's the daemon makes its own (`edge-runtime.md` §2.3): a root that
+//! never ends and that clients trust, and below it the Edge CA with a key of its own, which is
+//! renewed when most of its life is over. Whoever trusts the root never notices. An Edge CA of the
+//! operator's is read again when its files change, never renewed here, and its end is told before.
+//! For operators: `docs/operating/clock.md`.
+
+mod own;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use host::clock::{Clock, Mono};
 use host::fs::{self, FsError};
 use iot_proto::management::{CertificateResponse, PrivateKey};
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::{Mutex, RwLock};
-use pki::authority::ModuleIdentityNames;
+use pki::authority::{MODULE_CERTIFICATE_LIFETIME, ModuleIdentityNames};
 use pki::pem::PemError;
 use pki::seal::SealError;
 use pki::{Authority, AuthorityError, Issued, Validity};
-use serde::{Deserialize, Serialize};
 
 use crate::config::{EdgeCaConfig, Period};
 use crate::keys::{self, Keys, KeysError};
+use own::{Made, Own};
 
 /// Why certificates are not to be had.
 #[derive(Debug, thiserror::Error)]
@@ -80,25 +82,29 @@ pub struct EdgeCaFacts {
     pub is_own: bool,
 }
 
+/// What became of a look at the Edge CA.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Renewal {
+    /// Nothing was to be done.
+    NotDue,
+    /// There is a new one, which whoever trusts the old one's root trusts too.
+    SameTrust,
+    /// There is a new one under another root: modules must ask whom to trust.
+    OtherTrust,
+}
+
 /// The Edge CA.
 pub(crate) struct EdgeCa {
     config: EdgeCaConfig,
-    common_name: String,
-    file: PathBuf,
-    keys: Arc<Keys>,
+    /// The daemon's own root, when it has one.
+    own: Option<Own>,
     /// Certificates that modules trust besides the CA's.
     more_trusted: String,
     clock: Clock,
-    authority: RwLock<Arc<Authority>>,
+    current: RwLock<Arc<Made>>,
+    /// One renewal at a time.
+    renewing: Mutex<()>,
     warned_at: Mutex<Option<Mono>>,
-}
-
-/// Our own CA in its file.
-#[derive(Serialize, Deserialize)]
-struct Kept {
-    certificate: String,
-    /// Base64.
-    sealed_key: String,
 }
 
 impl EdgeCa {
@@ -112,33 +118,28 @@ impl EdgeCa {
         clock: Clock,
     ) -> Result<Self, CertsError> {
         fs::create_private_dir(dir)?;
-        let common_name = match &config {
-            EdgeCaConfig::Own { common_name: Some(name), .. } => name.clone(),
-            _ => format!("aziot-edge CA {device}"),
-        };
-        let file = dir.join("edge-ca.json");
-        let authority = match &config {
-            EdgeCaConfig::Files { certificate, key } => given(certificate, key)?,
-            EdgeCaConfig::Own { lifetime, .. } => {
-                let common_name: String = common_name.chars().take(COMMON_NAME_CHARS_MAX).collect();
-                match kept(&file, &keys)? {
-                    Some(kept)
-                        if kept.certificate().common_name.as_deref() == Some(&common_name) =>
-                    {
-                        kept
-                    }
-                    _ => make(&common_name, *lifetime, &file, &keys, &clock)?,
-                }
+        let (own, current) = match &config {
+            EdgeCaConfig::Files { certificate, key } => (None, given(certificate, key)?),
+            EdgeCaConfig::Own { common_name, lifetime, .. } => {
+                let common_name = match common_name {
+                    Some(name) => name.clone(),
+                    None => format!("aziot-edge CA {device}"),
+                };
+                let own = Own::open(&common_name, dir, keys)?;
+                let made = match own.kept()? {
+                    Some(kept) => kept,
+                    None => own.make(clock.wall(), *lifetime)?,
+                };
+                (Some(own), made)
             }
         };
         let ca = Self {
             config,
-            common_name,
-            file,
-            keys,
+            own,
             more_trusted,
             clock,
-            authority: RwLock::new(Arc::new(authority)),
+            current: RwLock::new(Arc::new(current)),
+            renewing: Mutex::new(()),
             warned_at: Mutex::new(None),
         };
         ca.renew_if_due()?;
@@ -151,8 +152,8 @@ impl EdgeCa {
         module: &str,
         common_name: &str,
     ) -> Result<CertificateResponse, AuthorityError> {
-        let issued = self.current().issue_module_server(common_name, module, self.clock.wall())?;
-        Ok(response(&issued))
+        let (authority, validity) = self.issuing();
+        Ok(response(&authority.issue_module_server(common_name, module, validity)?))
     }
 
     /// A module's identity certificate.
@@ -160,74 +161,137 @@ impl EdgeCa {
         &self,
         names: ModuleIdentityNames<'_>,
     ) -> Result<CertificateResponse, AuthorityError> {
-        Ok(response(&self.current().issue_module_identity(names, self.clock.wall())?))
+        let (authority, validity) = self.issuing();
+        Ok(response(&authority.issue_module_identity(names, validity)?))
     }
 
-    /// Whom modules trust, PEM.
+    /// Whom modules trust, PEM: the root of our own CA, or all of the operator's chain.
     pub(crate) fn trust_bundle(&self) -> String {
-        let own = self.current().chain_pem();
-        let mut bundles = vec![own.as_str()];
+        let chain = self.current().authority.chain_pem();
+        let bundles = match &self.own {
+            Some(own) if self.current().is_below(own) => vec![own.root_pem()],
+            // One of an earlier version is its own root.
+            Some(own) => vec![own.root_pem(), chain],
+            None => vec![chain],
+        };
+        let mut bundles: Vec<&str> = bundles.iter().map(String::as_str).collect();
         bundles.extend(Some(self.more_trusted.as_str()).filter(|more| !more.is_empty()));
-        // Both were read as PEM before.
+        // All were read as PEM before.
         pki::pem::join(&bundles).unwrap_or_else(|_| bundles.concat())
     }
 
     pub(crate) fn facts(&self) -> EdgeCaFacts {
-        let authority = self.current();
-        let certificate = authority.certificate();
+        let current = self.current();
+        let certificate = current.authority.certificate();
         EdgeCaFacts {
             common_name: certificate.common_name.clone().unwrap_or_default(),
             not_after: certificate.not_after,
-            is_own: matches!(self.config, EdgeCaConfig::Own { .. }),
+            is_own: self.own.is_some(),
         }
     }
 
-    /// Makes our own CA anew when it is time; `true` when it did. A clock that cannot be right
-    /// decides nothing.
-    pub(crate) fn renew_if_due(&self) -> Result<bool, CertsError> {
-        let EdgeCaConfig::Own { lifetime, renew_at, .. } = &self.config else {
-            self.warn_of_end();
-            return Ok(false);
-        };
+    /// Makes our own CA anew when it is time, and reads the operator's when its files changed.
+    pub(crate) fn renew_if_due(&self) -> Result<Renewal, CertsError> {
+        let _one = self.renewing.lock();
+        match (&self.config, &self.own) {
+            (EdgeCaConfig::Own { lifetime, renew_at, .. }, Some(own)) => {
+                let same = self.current().is_below(own);
+                if !self.is_due(*renew_at) || !(same || self.clock.wall_is_plausible()) {
+                    return Ok(Renewal::NotDue);
+                }
+                self.replace(own.make(self.clock.wall(), *lifetime)?, "renewed the Edge CA");
+                Ok(if same { Renewal::SameTrust } else { Renewal::OtherTrust })
+            }
+            (EdgeCaConfig::Files { certificate, key }, _) => self.read_again(certificate, key),
+            (EdgeCaConfig::Own { .. }, None) => Ok(Renewal::NotDue),
+        }
+    }
+
+    /// A new key below the same root harms nobody, so a clock that may be wrong may decide, too:
+    /// what it made is made anew when the clock has been set.
+    fn is_due(&self, renew_at: Period) -> bool {
+        let (current, now) = (self.current(), self.clock.wall());
+        let due = renew_at.moment(current.made, current.authority.certificate().not_after);
+        let made_after_now = current.made.duration_since(now) > AHEAD_MAX;
+        now >= due || (made_after_now && self.clock.wall_is_plausible())
+    }
+
+    /// The files may be written one after the other; until they fit, the last ones are used.
+    fn read_again(&self, certificate: &Path, key: &Path) -> Result<Renewal, CertsError> {
+        self.warn_of_end();
+        let text = fs::read_to_string(certificate)?;
         let current = self.current();
-        let (begin, end) = (current.certificate().not_before, current.certificate().not_after);
-        let due = renew_at.moment(begin, end);
-        let now = self.clock.wall();
-        if now < due || !self.clock.wall_is_trusted() {
-            return Ok(false);
+        if pki::Certificate::chain_from_pem(&text).is_ok_and(|chain| {
+            chain.iter().map(pki::Certificate::to_pem).collect::<String>()
+                == current.authority.chain_pem()
+        }) {
+            return Ok(Renewal::NotDue);
         }
-        let common_name: String = self.common_name.chars().take(COMMON_NAME_CHARS_MAX).collect();
-        let renewed = make(&common_name, *lifetime, &self.file, &self.keys, &self.clock)?;
-        tracing::info!(not_after = %renewed.certificate().not_after, "renewed the Edge CA");
-        *self.authority.write() = Arc::new(renewed);
-        Ok(true)
+        let read = given(certificate, key)?;
+        let same = read.authority.root_pem() == current.authority.root_pem();
+        self.replace(read, "read the new Edge CA");
+        Ok(if same { Renewal::SameTrust } else { Renewal::OtherTrust })
     }
 
-    /// After what a failed renewal is tried again.
+    fn replace(&self, made: Made, what: &str) {
+        tracing::info!(not_after = %made.authority.certificate().not_after, "{what}");
+        *self.current.write() = Arc::new(made);
+        *self.warned_at.lock() = None;
+    }
+
+    /// After what a failed renewal is tried again: the configured time, but before the end.
     pub(crate) fn retry_after(&self) -> Duration {
         let EdgeCaConfig::Own { lifetime, retry, .. } = &self.config else { return LOOK_EVERY };
-        match retry {
+        let retry = match retry {
             Period::Percent(share) => *lifetime * u32::from(*share) / 100,
             Period::Time(time) => *time,
-        }
+        };
+        let end = self.facts().not_after;
+        let left = Duration::try_from(end.duration_since(self.clock.wall())).unwrap_or_default();
+        retry.min(left / 2).max(LOOK_EVERY)
     }
 
-    fn warn_of_end(&self) {
-        let end = self.current().certificate().not_after;
-        let left = end.duration_since(self.clock.wall());
-        if left > WARN_BEFORE_END || !self.clock.wall_is_trusted() {
-            return;
+    /// The CA to issue with now, and for how long. What is due to be renewed is renewed first, so
+    /// that whoever asks after the clock was set gets something that holds.
+    fn issuing(&self) -> (Arc<Authority>, Validity) {
+        let is_quiet = self.own.as_ref().is_some_and(|own| self.current().is_below(own));
+        if is_quiet && let Err(error) = self.renew_if_due() {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "cannot renew the Edge CA");
         }
+        let authority = Arc::clone(&self.current().authority);
+        let certificate = authority.certificate();
+        let now = self.clock.wall();
+        let validity = if !self.clock.wall_is_plausible() || certificate.not_after <= now {
+            // A clock that is not set yet, and one that will be; or nothing better to be had.
+            Validity { not_before: certificate.not_before, not_after: certificate.not_after }
+        } else {
+            Validity::starting(now.max(certificate.not_before), MODULE_CERTIFICATE_LIFETIME)
+        };
+        (authority, validity)
+    }
+
+    /// Tells that the operator's CA ends, once a day from some time before.
+    fn warn_of_end(&self) {
+        let current = self.current();
+        let certificate = current.authority.certificate();
+        let (begin, end) = (certificate.not_before, certificate.not_after);
+        let Some(left) = left_to_tell(&self.clock, begin, end) else { return };
         let now = self.clock.now();
         let mut warned_at = self.warned_at.lock();
-        if warned_at.is_none_or(|before| now - before >= WARN_EVERY) {
-            *warned_at = Some(now);
-            tracing::warn!(not_after = %end, "Edge CA ends soon or has ended: replace the file that [edge_ca] cert names, and restart");
+        if warned_at.is_some_and(|before| now - before < WARN_EVERY) {
+            return;
+        }
+        *warned_at = Some(now);
+        if left.is_positive() {
+            tracing::warn!(not_after = %end, "Edge CA ends soon, and is not ours to renew: replace the files that [edge_ca] cert and pk name; they are read within a minute");
+        } else {
+            tracing::error!(not_after = %end, "Edge CA has ended, so clients refuse the edge hub: replace the files that [edge_ca] cert and pk name; they are read within a minute");
         }
     }
 
-    fn current(&self) -> Arc<Authority> {
-        self.authority.read().clone()
+    fn current(&self) -> Arc<Made> {
+        self.current.read().clone()
     }
 }
 
@@ -261,41 +325,24 @@ pub(crate) fn more_trusted(file: Option<&Path>, hub: Option<&str>) -> Result<Str
     Ok(all)
 }
 
-fn given(certificate: &Path, key: &Path) -> Result<Authority, CertsError> {
+/// What is left of a certificate's life, if that is to be told: the last fifth of it, 30 days at
+/// most, and what is past its end. A clock that is not set yet tells nothing.
+pub(crate) fn left_to_tell(
+    clock: &Clock,
+    begin: Timestamp,
+    end: Timestamp,
+) -> Option<SignedDuration> {
+    let left = end.duration_since(clock.wall());
+    let tell_before = (end.duration_since(begin) / 5).min(WARN_BEFORE_END);
+    (left <= tell_before && clock.wall_is_plausible()).then_some(left)
+}
+
+fn given(certificate: &Path, key: &Path) -> Result<Made, CertsError> {
     keys::check_private(key)?;
     let key_pem = zeroize::Zeroizing::new(fs::read_to_string(key)?);
-    Authority::from_pem(&fs::read_to_string(certificate)?, &key_pem)
-        .map_err(|source| CertsError::Given { path: certificate.to_owned(), source })
-}
-
-fn kept(file: &Path, keys: &Keys) -> Result<Option<Authority>, CertsError> {
-    let Some(text) = fs::read_optional(file)? else { return Ok(None) };
-    let damaged = || CertsError::Damaged { path: file.to_owned() };
-    let kept: Kept = serde_json::from_str(&text).map_err(|_| damaged())?;
-    let sealed = STANDARD.decode(&kept.sealed_key).map_err(|_| damaged())?;
-    let key = keys
-        .open_sealed(KEY_NAME, &sealed)
-        .map_err(|source| CertsError::Sealed { path: file.to_owned(), source })?;
-    let key = std::str::from_utf8(&key).map_err(|_| damaged())?;
-    Ok(Some(Authority::from_pem(&kept.certificate, key).map_err(|_| damaged())?))
-}
-
-fn make(
-    common_name: &str,
-    lifetime: Duration,
-    file: &Path,
-    keys: &Keys,
-    clock: &Clock,
-) -> Result<Authority, CertsError> {
-    let authority =
-        Authority::create_root(common_name, Validity::starting(clock.wall(), lifetime))?;
-    let kept = Kept {
-        certificate: authority.chain_pem(),
-        sealed_key: STANDARD.encode(keys.seal(KEY_NAME, authority.key_pem().as_bytes())),
-    };
-    // One file, so that certificate and key are never of two CAs.
-    fs::write_atomic(file, &iot_proto::payload::write(&kept), 0o600)?;
-    Ok(authority)
+    let authority = Authority::from_pem(&fs::read_to_string(certificate)?, &key_pem)
+        .map_err(|source| CertsError::Given { path: certificate.to_owned(), source })?;
+    Ok(Made { made: authority.certificate().not_before, authority: Arc::new(authority) })
 }
 
 fn response(issued: &Issued) -> CertificateResponse {
@@ -307,13 +354,13 @@ fn response(issued: &Issued) -> CertificateResponse {
     }
 }
 
-/// How often the CA's age is looked at.
+/// How often the CA's age and its files are looked at.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(60);
-const KEY_NAME: &str = "edge-ca";
-/// As `pki` cuts common names (RFC 5280).
-const COMMON_NAME_CHARS_MAX: usize = 64;
-const WARN_EVERY: Duration = Duration::from_secs(24 * 3600);
-const WARN_BEFORE_END: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// How often it is told that a certificate ends.
+pub(crate) const WARN_EVERY: Duration = Duration::from_secs(24 * 3600);
+const WARN_BEFORE_END: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// A CA made later than this after now was made by a wrong clock.
+const AHEAD_MAX: SignedDuration = SignedDuration::from_hours(24);
 
 #[cfg(test)]
 mod tests;

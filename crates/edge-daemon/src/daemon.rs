@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use client::registry::DeviceRegistryClient;
 use containers::{ModuleName, RuntimeError, RuntimeKind, SharedRuntime};
 use host::clock::Clock;
 use host::fs::{self, FileLock, FsError};
@@ -29,7 +30,7 @@ use crate::lifecycle;
 use crate::management::{Management, OwnerRequest, System};
 use crate::modules::{BuiltinAgent, Jobs, Modules, Place, Pulls};
 use crate::peer::Throttle;
-use crate::provision::{self, DeviceFacts, HubDial, ProvisionError};
+use crate::provision::{self, DeviceCertificate, DeviceFacts, HubDial, ProvisionError};
 use crate::sockets::{SocketError, Sockets};
 use crate::workload::{AGENT_NAME, Workload};
 
@@ -237,6 +238,17 @@ impl Daemon {
             clock.clone(),
             self.stop.clone(),
         ));
+        if let Some(certificate) = DeviceCertificate::of(&self.settings.config) {
+            let (settings, facts) = (self.settings.clone(), self.facts.clone());
+            let trusted = self.trusted.clone();
+            self.tasks.spawn(lifecycle::keep_certificate(
+                certificate,
+                move || registry(&settings, &facts, &trusted),
+                Arc::clone(&self.identities),
+                clock.clone(),
+                self.stop.clone(),
+            ));
+        }
         let has_images = self.settings.runtime.kind() == RuntimeKind::Docker;
         if has_images && self.settings.config.image_garbage_collection.enabled {
             let images = Arc::clone(&self.modules.images);
@@ -339,14 +351,21 @@ fn home(homedir: &Path) -> Result<FileLock, DaemonError> {
     })
 }
 
+fn registry(
+    settings: &DaemonSettings,
+    facts: &DeviceFacts,
+    trusted: &str,
+) -> Result<DeviceRegistryClient, ProvisionError> {
+    provision::registry(&settings.config, facts, &settings.hub, trusted, &settings.clock)
+}
+
 fn identities(
     settings: &DaemonSettings,
     facts: &DeviceFacts,
     trusted: &str,
     keys: &Arc<Keys>,
 ) -> Result<Identities, DaemonError> {
-    let registry =
-        provision::registry(&settings.config, facts, &settings.hub, trusted, &settings.clock)?;
+    let registry = registry(settings, facts, trusted)?;
     let identity_settings = identity::Settings {
         retries: settings.config.cloud_retries,
         prefer_known: settings.config.prefer_module_identity_cache,

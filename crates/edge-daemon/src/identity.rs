@@ -17,7 +17,7 @@ use host::fs::FsError;
 use iot_proto::management::Identity;
 use iot_proto::payload::module::ModuleJson;
 use model::{DeviceId, GenerationId, ModuleId};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::keys::Keys;
 
@@ -109,7 +109,7 @@ pub(crate) struct Settings {
 
 /// The identities of this device's modules.
 pub(crate) struct Identities {
-    registry: DeviceRegistryClient,
+    registry: RwLock<Arc<DeviceRegistryClient>>,
     keys: Arc<Keys>,
     settings: Settings,
     clock: Clock,
@@ -135,7 +135,17 @@ impl Identities {
         let backup = Backup::read(&settings.file, &settings.hub, &settings.device)?;
         let state =
             State { known: backup.modules, is_complete: backup.is_complete, away_until: None };
+        let registry = RwLock::new(Arc::new(registry));
         Ok(Self { registry, keys, settings, clock, state: Mutex::new(state) })
+    }
+
+    /// From now on the hub is asked so: the device has another certificate.
+    pub(crate) fn ask_by(&self, registry: DeviceRegistryClient) {
+        *self.registry.write() = Arc::new(registry);
+    }
+
+    fn registry(&self) -> Arc<DeviceRegistryClient> {
+        Arc::clone(&self.registry.read())
     }
 
     /// All identities: the hub's, or those known while it is away.
@@ -143,7 +153,8 @@ impl Identities {
         if self.is_away() && self.state.lock().is_complete {
             return Ok(self.all_known());
         }
-        match self.ask(|| self.registry.modules()).await {
+        let registry = self.registry();
+        match self.ask(|| registry.modules()).await {
             Ok(modules) => {
                 let known = modules.iter().map(read).collect::<Result<BTreeMap<_, _>, _>>()?;
                 self.change(|state| (state.known, state.is_complete) = (known, true))?;
@@ -167,8 +178,9 @@ impl Identities {
             return self.known(module);
         }
         let managed_by = managed_by.unwrap_or(Identity::MANAGED_BY_DEFAULT);
+        let registry = self.registry();
         let create = || {
-            self.registry.create(module, Some(managed_by), |generation| {
+            registry.create(module, Some(managed_by), |generation| {
                 self.keys.symmetric(module, generation)
             })
         };
@@ -185,11 +197,12 @@ impl Identities {
         if self.suffices(module) {
             return self.known(module);
         }
+        let registry = &self.registry();
         let update = || async move {
-            let found = self.registry.module(module).await?;
+            let found = registry.module(module).await?;
             let keys = self.keys.symmetric(module, &GenerationId::from_text(&found.generation_id));
             let managed_by = managed_by.or(found.managed_by.as_deref());
-            self.registry.update(module, managed_by, keys).await
+            registry.update(module, managed_by, keys).await
         };
         let outcome = self.ask(update).await;
         self.learn(module, outcome)
@@ -200,7 +213,8 @@ impl Identities {
         if module.is_system() {
             return Err(IdentityError::System(module.clone()));
         }
-        self.ask(|| self.registry.delete(module)).await?;
+        let registry = self.registry();
+        self.ask(|| registry.delete(module)).await?;
         self.change(|state| drop(state.known.remove(module)))?;
         Ok(())
     }

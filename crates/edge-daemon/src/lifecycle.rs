@@ -3,16 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use client::registry::DeviceRegistryClient;
 use containers::ModuleRuntime;
 use host::clock::Clock;
 use host::signals::Shutdown;
 use model::{GenerationId, ModuleId};
 
-use crate::certs::{self, EdgeCa};
+use crate::certs::{self, EdgeCa, Renewal};
 use crate::daemon::PROVISION_PAUSE;
 use crate::identity::{Identities, IdentityError};
 use crate::modules::{Modules, STOP_GRACE};
-use crate::provision::DeviceFacts;
+use crate::provision::{DeviceCertificate, DeviceFacts, ProvisionError};
 use crate::workload::HUB_NAME;
 
 /// Asks for `$edgeAgent`'s identity until there is one.
@@ -62,8 +63,9 @@ fn hint(error: &IdentityError, facts: &DeviceFacts) -> String {
     }
 }
 
-/// Renews the Edge CA when it is time. Modules trust the old one until they ask again, so they are
-/// restarted, the edge hub first (`edge-runtime.md` §1.5).
+/// Renews the Edge CA when it is time. Under the same root nobody notices; where the root is
+/// another one, modules trust the old one until they ask again, so they are restarted, the edge hub
+/// first (`edge-runtime.md` §1.5).
 pub(crate) async fn keep_edge_ca(
     edge_ca: Arc<EdgeCa>,
     modules: Arc<Modules>,
@@ -72,18 +74,57 @@ pub(crate) async fn keep_edge_ca(
 ) {
     let mut pause = certs::LOOK_EVERY;
     loop {
+        let wall = clock.wall_at_origin();
         tokio::select! {
-            () = clock.sleep(pause) => {}
+            _ = clock.sleep_unless_set(pause, wall) => {}
             () = stop.wait() => return,
         }
         pause = certs::LOOK_EVERY;
         match edge_ca.renew_if_due() {
-            Ok(false) => {}
-            Ok(true) => restart_running(&modules).await,
+            Ok(Renewal::NotDue | Renewal::SameTrust) => {}
+            Ok(Renewal::OtherTrust) => restart_running(&modules).await,
             Err(error) => {
                 pause = edge_ca.retry_after();
                 let error = &error as &dyn std::error::Error;
-                tracing::error!(error, retry_seconds = pause.as_secs(), "cannot renew the Edge CA");
+                tracing::error!(
+                    error,
+                    retry_seconds = pause.as_secs(),
+                    "cannot renew the Edge CA, the last one is used until its end"
+                );
+            }
+        }
+    }
+}
+
+/// Uses a new certificate of the device when its files change. Only calls to the hub's registry
+/// show it; modules have keys of their own.
+pub(crate) async fn keep_certificate(
+    mut certificate: DeviceCertificate,
+    registry: impl Fn() -> Result<DeviceRegistryClient, ProvisionError>,
+    identities: Arc<Identities>,
+    clock: Clock,
+    stop: Shutdown,
+) {
+    loop {
+        certificate.warn_of_end(&clock);
+        tokio::select! {
+            () = clock.sleep(certs::LOOK_EVERY) => {}
+            () = stop.wait() => return,
+        }
+        let Some(text) = certificate.has_changed() else { continue };
+        match registry() {
+            Ok(registry) => {
+                identities.ask_by(registry);
+                certificate.taken_over(text);
+                tracing::info!("read the new certificate of the device");
+            }
+            // The files may be written one after the other.
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(
+                    error,
+                    "cannot use the device's new certificate, the last one is used until its end"
+                );
             }
         }
     }

@@ -16,13 +16,14 @@ use client::dial::{Dial, HTTPS_PORT, Proxy};
 use client::registry::DeviceRegistryClient;
 use client::signer::{KeySigner, Signer};
 use containers::{ModuleRuntime, RuntimeError};
-use host::clock::Clock;
+use host::clock::{Clock, Mono};
 use host::fs::{self, FsError};
 use host::tls::{ClientTls, TlsError};
 use model::DeviceId;
 use serde_json::json;
 use zeroize::Zeroizing;
 
+use crate::certs;
 use crate::config::{Config, DeviceCredential};
 use crate::keys::{self, KeysError};
 
@@ -139,6 +140,55 @@ pub(crate) fn registry(
         signer,
         clock.clone(),
     ))
+}
+
+/// The device's certificate as the operator's files have it: it is looked at for as long as the
+/// daemon runs, so that a new one is used without a restart, and its end is told before.
+pub(crate) struct DeviceCertificate {
+    path: PathBuf,
+    seen: String,
+    warned_at: Option<Mono>,
+}
+
+impl DeviceCertificate {
+    /// None when the device has a key.
+    pub(crate) fn of(config: &Config) -> Option<Self> {
+        let DeviceCredential::Certificate { certificate, .. } = &config.provisioning.credential
+        else {
+            return None;
+        };
+        // It was read a moment ago.
+        let seen = fs::read_to_string(certificate).unwrap_or_default();
+        Some(Self { path: certificate.clone(), seen, warned_at: None })
+    }
+
+    /// True when there is another one in the file since the last look that was taken over.
+    pub(crate) fn has_changed(&self) -> Option<String> {
+        let text = fs::read_to_string(&self.path).ok()?;
+        (text != self.seen).then_some(text)
+    }
+
+    /// This one is used now.
+    pub(crate) fn taken_over(&mut self, text: String) {
+        (self.seen, self.warned_at) = (text, None);
+    }
+
+    /// Tells that it ends, once a day from some time before.
+    pub(crate) fn warn_of_end(&mut self, clock: &Clock) {
+        let Ok(certificate) = pki::Certificate::from_pem(&self.seen) else { return };
+        let (begin, end) = (certificate.not_before, certificate.not_after);
+        let left = certs::left_to_tell(clock, begin, end);
+        let now = clock.now();
+        let is_told = self.warned_at.is_some_and(|before| now - before < certs::WARN_EVERY);
+        let Some(left) = left.filter(|_| !is_told) else { return };
+        self.warned_at = Some(now);
+        let path = self.path.display();
+        if left.is_positive() {
+            tracing::warn!(not_after = %end, "device's certificate {path} ends soon: replace it and its key; they are read within a minute");
+        } else {
+            tracing::error!(not_after = %end, "device's certificate {path} has ended, so the hub refuses this device: replace it and its key; they are read within a minute");
+        }
+    }
 }
 
 /// Whom to trust as the hub: what is given, and the machine's own roots.

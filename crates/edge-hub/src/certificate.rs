@@ -1,23 +1,33 @@
 //! The server certificate: from the workload API, and renewed in place before it ends.
 //!
 //! The original exits and is restarted for a new one (T-CERT30); here handshakes simply get the
-//! new one, and connections go on.
+//! new one, and connections go on. When the wall clock was set there is a new one too: the old one
+//! may be over by the new time, or not have begun.
 
 use std::time::Duration;
 
 use client::edge::{EdgeError, WorkloadClient};
-use host::clock::Clock;
+use host::clock::{Clock, Mono};
 use host::tls::{ServerTls, TlsError};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::state::patiently;
 
 /// The certificate in use, and when the next one is due.
 pub(crate) struct Certificate {
     pub(crate) tls: ServerTls,
-    renew_at: Timestamp,
+    validity: Validity,
     workload: WorkloadClient,
     host_name: String,
+}
+
+/// How long a certificate is good, by what the clock showed when it was issued.
+#[derive(Debug, Clone, Copy)]
+struct Validity {
+    ends: Option<Timestamp>,
+    renew_at: Mono,
+    /// `wall_at_origin` of the clock then.
+    wall_at_origin: Timestamp,
 }
 
 /// Why there is no certificate.
@@ -50,28 +60,28 @@ impl Certificate {
             Err(source) => return Err(CertificateError::Workload { host_name, source }),
         };
         let tls = ServerTls::new(&issued.certificate, &issued.private_key.bytes)?;
-        let renew_at = renewal(clock.wall(), issued.expiration.parse().ok());
-        Ok(Self { tls, renew_at, workload, host_name })
+        let validity = Validity::beginning(clock, issued.expiration.parse().ok());
+        Ok(Self { tls, validity, workload, host_name })
     }
 
     /// Renews it for ever. What goes wrong is told and tried again.
     pub(crate) async fn keep(mut self, clock: Clock) {
+        let mut pause = self.validity.left(&clock);
         loop {
-            // The wall clock may be set meanwhile, so it is looked at again now and then.
-            let left = self.renew_at.duration_since(clock.wall());
-            let left = Duration::try_from(left).unwrap_or(Duration::ZERO);
-            if !left.is_zero() {
-                clock.sleep(left.min(LOOK_EVERY)).await;
-                continue;
-            }
-            match self.renew(&clock).await {
-                Ok(()) => tracing::info!(renew_at = %self.renew_at, "server certificate renewed"),
+            let was_set = clock.sleep_unless_set(pause, self.validity.wall_at_origin).await;
+            pause = match self.renew(&clock).await {
+                Ok(()) => {
+                    let ends = self.validity.ends.map(tracing::field::display);
+                    tracing::info!(ends, was_set, "server certificate renewed");
+                    self.validity.left(&clock)
+                }
                 Err(error) => {
                     let error = host::logs::chain(&error);
-                    tracing::error!(%error, "cannot renew the server certificate; it is tried again");
-                    clock.sleep(RETRY).await;
+                    let ends = self.validity.ends.map(tracing::field::display);
+                    tracing::error!(%error, ends, "cannot renew the server certificate, clients refuse it after its end; it is tried again");
+                    RETRY
                 }
-            }
+            };
         }
     }
 
@@ -82,26 +92,40 @@ impl Certificate {
             source,
         })?;
         self.tls.reload(&issued.certificate, &issued.private_key.bytes)?;
-        self.renew_at = renewal(clock.wall(), issued.expiration.parse().ok());
+        self.validity = Validity::beginning(clock, issued.expiration.parse().ok());
         Ok(())
     }
 }
 
-/// At 80 % of its life; a certificate that does not say when it ends is renewed daily.
-fn renewal(now: Timestamp, expires: Option<Timestamp>) -> Timestamp {
-    let life = match expires {
-        Some(expires) => expires.duration_since(now) * RENEWAL_PERCENT / 100,
-        None => UNKNOWN_LIFE,
-    };
-    now.saturating_add(life.max(LIFE_MIN)).unwrap_or(Timestamp::MAX)
+impl Validity {
+    /// From now on. The next one is due at 80 % of the life; one that does not say when it ends is
+    /// renewed daily.
+    fn beginning(clock: &Clock, ends: Option<Timestamp>) -> Self {
+        let life = match ends {
+            Some(ends) => {
+                let life = Duration::try_from(ends.duration_since(clock.wall()));
+                life.unwrap_or(Duration::ZERO) / 100 * RENEWAL_PERCENT
+            }
+            None => UNKNOWN_LIFE,
+        };
+        Self {
+            ends,
+            renew_at: clock.now() + life.max(LIFE_MIN),
+            wall_at_origin: clock.wall_at_origin(),
+        }
+    }
+
+    fn left(&self, clock: &Clock) -> Duration {
+        self.renew_at.duration_since(clock.now())
+    }
 }
 
-const RENEWAL_PERCENT: i32 = 80;
-const UNKNOWN_LIFE: SignedDuration = SignedDuration::from_hours(24);
+const RENEWAL_PERCENT: u32 = 80;
+const UNKNOWN_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// Keeps a certificate that is over already from being asked for in a loop.
-const LIFE_MIN: SignedDuration = SignedDuration::from_secs(60);
-const LOOK_EVERY: Duration = Duration::from_secs(3600);
-const RETRY: Duration = Duration::from_secs(60);
+const LIFE_MIN: Duration = Duration::from_secs(10);
+/// Also after the clock was set: then there is to be a new one within 30 s.
+const RETRY: Duration = Duration::from_secs(15);
 
 #[cfg(test)]
 mod tests {
@@ -109,14 +133,17 @@ mod tests {
 
     #[test]
     fn renewal_is_due_at_four_fifths_of_the_life() {
-        let now: Timestamp = "2026-11-25T00:00:00Z".parse().unwrap();
-        for (expires, due) in [
-            (Some("2026-12-25T00:00:00+00:00"), "2026-12-19T00:00:00Z"),
-            (Some("2026-11-24T00:00:00Z"), "2026-11-25T00:01:00Z"),
-            (None, "2026-11-26T00:00:00Z"),
+        let clock = Clock::manual("2026-11-25T00:00:00Z".parse().unwrap());
+        for (ends, hours) in [
+            (Some("2026-12-25T00:00:00+00:00"), 24 * 24),
+            (Some("2026-11-25T10:00:00Z"), 8),
+            (None, 24),
         ] {
-            let expires = expires.map(|text| text.parse().unwrap());
-            assert_eq!(renewal(now, expires).to_string(), due);
+            let ends = ends.map(|text| text.parse().unwrap());
+            let left = Validity::beginning(&clock, ends).left(&clock);
+            assert_eq!(left, Duration::from_secs(hours * 3600));
         }
+        let over = Validity::beginning(&clock, Some("2026-11-24T00:00:00Z".parse().unwrap()));
+        assert_eq!(over.left(&clock), LIFE_MIN);
     }
 }

@@ -136,7 +136,7 @@ async fn by_an_authority(transport: Transport) {
     let stranger = certificate(&machine, "leaf");
     let server = machine.ca.issue_server(&["leaf".parse().unwrap()], validity).unwrap();
     let module = ModuleIdentityNames { hub: HUB, device: "edge1", module: "leaf" };
-    let module = machine.ca.issue_module_identity(module, machine.clock.wall()).unwrap();
+    let module = machine.ca.issue_module_identity(module, validity).unwrap();
     let other = below.issue_client("other", validity).unwrap();
     for issued in [stranger, server, module, other] {
         let (wrong, _events) = connect(&machine, &edge, transport, "leaf", &issued);

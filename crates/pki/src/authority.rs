@@ -70,12 +70,20 @@ pub struct Validity {
 }
 
 impl Validity {
+    /// For ever, as X.509 says it (RFC 5280 §4.1.2.5).
+    pub fn unlimited() -> Self {
+        Self { not_before: Timestamp::UNIX_EPOCH, not_after: Timestamp::MAX }
+    }
+
     /// `lifetime` from `now` on. It starts five minutes earlier, for peers whose
-    /// clock is behind.
+    /// clock is behind, but not before 1970, in which machines without a clock begin.
     pub fn starting(now: Timestamp, lifetime: Duration) -> Self {
         let lifetime = SignedDuration::try_from(lifetime).unwrap_or(SignedDuration::MAX);
         Self {
-            not_before: now.checked_sub(CLOCK_SKEW).unwrap_or(Timestamp::MIN),
+            not_before: now
+                .checked_sub(CLOCK_SKEW)
+                .unwrap_or(Timestamp::MIN)
+                .max(Timestamp::UNIX_EPOCH),
             not_after: now.checked_add(lifetime).unwrap_or(Timestamp::MAX),
         }
     }
@@ -310,6 +318,9 @@ fn params(common_name: &str, validity: Validity) -> Result<CertificateParams, Au
 }
 
 fn since_epoch(moment: Timestamp) -> Result<Duration, AuthorityError> {
+    if moment == Timestamp::MAX {
+        return Ok(Duration::from_secs(LAST_SECOND));
+    }
     match u64::try_from(moment.as_second()) {
         Ok(seconds) if seconds <= LAST_SECOND => Ok(Duration::from_secs(seconds)),
         _ => Err(AuthorityError::Validity),

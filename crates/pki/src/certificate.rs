@@ -193,9 +193,17 @@ fn alt_name(name: &GeneralName<'_>) -> Option<AltName> {
     }
 }
 
+/// Certificates without an end say 9999-12-31T23:59:59Z (RFC 5280 §4.1.2.5), some hours after the
+/// last moment that `jiff` has.
 fn timestamp(seconds: i64) -> Result<Timestamp, CertificateError> {
-    Timestamp::from_second(seconds).map_err(|_| CertificateError::Validity)
+    match seconds {
+        NO_END.. => Ok(Timestamp::MAX),
+        _ => Timestamp::from_second(seconds).map_err(|_| CertificateError::Validity),
+    }
 }
+
+/// 9999-12-30T22:00:00Z.
+const NO_END: i64 = 253_402_207_200;
 
 fn thumbprint(algorithm: &'static digest::Algorithm, der: &[u8]) -> String {
     let digest = digest::digest(algorithm, der);

@@ -65,11 +65,11 @@ async fn certificates_and_bundles_belong_together() {
     let bundle = client.trust_bundle().await.unwrap();
     let trusted = Certificate::chain_from_pem(&bundle).unwrap();
     let names: Vec<_> = trusted.iter().filter_map(|c| c.common_name.as_deref()).collect();
-    assert_eq!(names, ["aziot-edge CA edge1", "fake hub CA"]);
+    assert_eq!(names, ["root of aziot-edge CA edge1", "fake hub CA"]);
     let server = client.server_certificate("gw.local").await.unwrap();
     let chain = Certificate::chain_from_pem(&server.certificate).unwrap();
     assert_eq!(chain[0].issuer_common_name.as_deref(), Some("aziot-edge CA edge1"));
-    assert_eq!(chain[1], trusted[0]);
+    assert_eq!(chain[2], trusted[0]);
     assert!(server.expiration.ends_with("+00:00"));
     let identity = client.identity_certificate().await.unwrap();
     assert_eq!(

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use rcgen::{ExtendedKeyUsagePurpose, SanType};
 
 use super::{
@@ -31,7 +30,7 @@ impl Authority {
         &self,
         common_name: &str,
         module: &str,
-        now: Timestamp,
+        validity: Validity,
     ) -> Result<Issued, AuthorityError> {
         let name: ServerName = common_name.parse()?;
         let mut alt_names = vec![server_alt_name(&name)?];
@@ -43,7 +42,7 @@ impl Authority {
             common_name,
             alt_names,
             purpose: ExtendedKeyUsagePurpose::ServerAuth,
-            validity: Validity::starting(now, MODULE_CERTIFICATE_LIFETIME),
+            validity,
         })
     }
 
@@ -56,7 +55,7 @@ impl Authority {
     pub fn issue_module_identity(
         &self,
         names: ModuleIdentityNames<'_>,
-        now: Timestamp,
+        validity: Validity,
     ) -> Result<Issued, AuthorityError> {
         let ModuleIdentityNames { hub, device, module } = names;
         let uri = format!("azureiot://{hub}/devices/{device}/modules/{module}");
@@ -64,7 +63,7 @@ impl Authority {
             common_name: module,
             alt_names: vec![SanType::URI(ia5(&uri)?)],
             purpose: ExtendedKeyUsagePurpose::ClientAuth,
-            validity: Validity::starting(now, MODULE_CERTIFICATE_LIFETIME),
+            validity,
         })
     }
 }

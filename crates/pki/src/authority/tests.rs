@@ -7,6 +7,23 @@ fn now() -> Timestamp {
     "2026-11-23T12:00:00.7Z".parse().unwrap()
 }
 
+fn module_life() -> Validity {
+    Validity::starting(now(), MODULE_CERTIFICATE_LIFETIME)
+}
+
+#[test]
+fn a_machine_whose_clock_begins_in_1970_has_certificates_too() {
+    let first = Validity::starting(Timestamp::UNIX_EPOCH, MODULE_CERTIFICATE_LIFETIME);
+    let root = Authority::create_root("root", Validity::unlimited()).unwrap();
+    let edge = root.issue_authority("edge", 0, first).unwrap();
+    assert_eq!(edge.certificate().not_before, Timestamp::UNIX_EPOCH);
+    assert_eq!(root.certificate().not_before, Timestamp::UNIX_EPOCH);
+    // GeneralizedTime 9999-12-31T23:59:59Z, which is read as the last moment there is.
+    let der = root.certificate().der();
+    assert!(der.windows(15).any(|bytes| bytes == b"99991231235959Z"));
+    assert_eq!(root.certificate().not_after, Timestamp::MAX);
+}
+
 fn root() -> Authority {
     Authority::create_root("farshore root", Validity::starting(now(), 365 * DAY)).unwrap()
 }
@@ -92,7 +109,7 @@ fn nothing_outlives_its_issuer() {
 #[test]
 fn module_certificates_are_as_the_workload_api_promises() {
     let edge = root();
-    let server = edge.issue_module_server("gateway.local", "$edgeHub", now()).unwrap();
+    let server = edge.issue_module_server("gateway.local", "$edgeHub", module_life()).unwrap();
     let certificate = parsed(&server);
     assert_eq!(certificate.common_name.as_deref(), Some("gateway.local"));
     assert_eq!(
@@ -101,11 +118,11 @@ fn module_certificates_are_as_the_workload_api_promises() {
     );
     assert_eq!(server.not_after, "2026-12-23T12:00:00Z".parse().unwrap());
 
-    let by_address = edge.issue_module_server("172.17.0.1", "no:host%name", now()).unwrap();
+    let by_address = edge.issue_module_server("172.17.0.1", "no:host%name", module_life()).unwrap();
     assert_eq!(parsed(&by_address).alt_names, [AltName::Ip("172.17.0.1".parse().unwrap())]);
 
     let names = ModuleIdentityNames { hub: "hub.example", device: "d1", module: "m1" };
-    let identity = parsed(&edge.issue_module_identity(names, now()).unwrap());
+    let identity = parsed(&edge.issue_module_identity(names, module_life()).unwrap());
     assert_eq!(identity.common_name.as_deref(), Some("m1"));
     assert_eq!(
         identity.alt_names,
