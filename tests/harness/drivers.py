@@ -44,14 +44,18 @@ def environment(**more):
 
 
 class Driver:
-    """One process; it holds any number of clients."""
+    """One process; it holds any number of clients. `prefix` stands before its command."""
 
-    def __init__(self, name, log):
+    def __init__(self, name, log, prefix=()):
         self.name = name
         self.log_path = log
         self._log = open(log, "ab")
         self._process = subprocess.Popen(
-            COMMANDS[name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, env=environment()
+            [*prefix, *COMMANDS[name]],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            env=environment(),
         )
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()

@@ -43,6 +43,8 @@ class Service:
         self.arguments = [str(argument) for argument in arguments]
         self.log_path = Path(log)
         self.env = env or {}
+        # Before the command, such as `ip netns exec NAME`; it has to become the program.
+        self.prefix = []
         self.process = None
         # Where the log of the present run begins.
         self.log_start = 0
@@ -53,7 +55,7 @@ class Service:
         log = open(self.log_path, "ab")
         self.log_start = log.tell()
         self.process = subprocess.Popen(
-            [str(binary()), *self.arguments],
+            [*self.prefix, str(binary()), *self.arguments],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
