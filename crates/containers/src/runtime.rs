@@ -1,5 +1,6 @@
 //! The contract that every module runtime keeps.
 
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,6 +59,23 @@ pub trait ModuleRuntime: Send + Sync + 'static {
     /// Removes an image that nothing needs; one that isn't there is no error.
     fn remove_image<'a>(&'a self, _id: &'a str) -> BoxFuture<'a, ImageRemoval> {
         Box::pin(async { Ok(ImageRemoval::Removed) })
+    }
+
+    /// The host's directory behind a named volume, which is made if it is missing; none when the
+    /// engine keeps it elsewhere.
+    fn volume_dir<'a>(&'a self, _volume: &'a str) -> BoxFuture<'a, Option<PathBuf>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    /// The host's directory that a module has for itself, where modules share the host's files.
+    fn own_dir(&self, _name: &ModuleName) -> Option<PathBuf> {
+        None
+    }
+
+    /// Whether a manifest may name this path of the host: not the keys to the machine, unless
+    /// elevated permissions are allowed.
+    fn may_name(&self, _path: &Path) -> bool {
+        true
     }
 
     /// Creates a module without starting it. Pulls nothing: `pull` comes first.

@@ -32,6 +32,7 @@ use crate::modules::{BuiltinAgent, Jobs, Modules, Place, Pulls};
 use crate::peer::Throttle;
 use crate::provision::{self, DeviceCertificate, DeviceFacts, HubDial, ProvisionError};
 use crate::sockets::{SocketError, Sockets};
+use crate::storage::Storage;
 use crate::workload::{AGENT_NAME, Workload};
 
 /// What a daemon is started with.
@@ -163,8 +164,12 @@ impl Daemon {
         provision::wipe_if_changed(&facts, &state, &*settings.runtime).await?;
 
         let stop = Shutdown::new();
-        let agent =
-            BuiltinAgent { image: config.agent.image.clone(), started_at: settings.clock.wall() };
+        let owner = (facts.hub_host_name.as_str(), facts.device.as_str());
+        let storage = Storage::open(&settings.homedir, owner, Arc::clone(&settings.runtime))
+            .map_err(DaemonError::Home)?;
+        let (image, now) = (config.agent.image.clone(), settings.clock.wall());
+        let agent = BuiltinAgent::open(image, now, &storage.agent_file());
+        let agent = agent.map_err(DaemonError::Home)?;
         let workload = Arc::new(Workload {
             keys,
             identities: Arc::clone(&identities),
@@ -176,7 +181,7 @@ impl Daemon {
         });
         let sockets = Arc::new(sockets(&settings, workload, &stop)?);
         let images = Arc::new(images(&settings, &facts)?);
-        let modules = Arc::new(modules(&settings, &facts, agent, sockets, images));
+        let modules = Arc::new(modules(&settings, &facts, (agent, storage), sockets, images));
         modules.remove_candidates().await?;
         adopt(&modules).await?;
 
@@ -298,6 +303,19 @@ impl Daemon {
         self.modules.agent_restarts.subscribe()
     }
 
+    /// The directory of the agent's record, which is moved before this returns when the last
+    /// deployment wants it elsewhere. To be asked before each start of an agent; none when it is not
+    /// known where the record lies, with the reason in the log.
+    pub async fn agent_dir(&self) -> Option<PathBuf> {
+        match self.modules.agent_dir().await {
+            Ok(dir) => Some(dir),
+            Err(refusal) => {
+                tracing::error!(error = refusal.message(), "cannot find the agent's record");
+                None
+            }
+        }
+    }
+
     /// Waits until `$edgeAgent` has its identity, with keys of this device: asked of the hub, or
     /// known from before when the hub is away. A hub that refuses is asked again and again, with
     /// the reason in the log. None when `shutdown` came first.
@@ -399,13 +417,14 @@ fn sockets(
 fn modules(
     settings: &DaemonSettings,
     facts: &DeviceFacts,
-    agent: BuiltinAgent,
+    (agent, storage): (BuiltinAgent, Storage),
     sockets: Arc<Sockets>,
     images: Arc<Images>,
 ) -> Modules {
     Modules {
         runtime: Arc::clone(&settings.runtime),
         sockets,
+        storage: Arc::new(storage),
         agent,
         place: Place {
             upstream: facts.hub_host_name.clone(),

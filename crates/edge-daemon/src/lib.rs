@@ -3,7 +3,8 @@
 //! One [`Daemon`] is one edge device. [`config`] reads its settings, `provision` says which device
 //! it is, `identity` keeps its modules' identities at the hub, `keys` and `certs` what they prove
 //! themselves with. Modules ask on sockets of their own (`workload`, `sockets`), the agent and
-//! people on one (`management`); `modules` drives the runtime, `images` removes what it needs no more. What runs and why is decided by the
+//! people on one (`management`); `modules` drives the runtime, `storage` keeps and moves what its system
+//! modules store, `images` removes what it needs no more. What runs and why is decided by the
 //! agent, in `edge-agent`. Specification: `edge-runtime.md` §1–3.
 
 pub mod config;
@@ -20,6 +21,7 @@ mod modules;
 mod peer;
 mod provision;
 mod sockets;
+mod storage;
 mod workload;
 
 pub use certs::{CertsError, EdgeCaFacts};

@@ -3,6 +3,7 @@
 //! One job per module at a time; a job that was begun goes on when its caller goes away. The agent
 //! is no module of the runtime but part of the daemon; it is shown among them all the same.
 
+mod agent;
 mod details;
 mod pulls;
 mod spec;
@@ -24,9 +25,10 @@ use tokio::sync::watch;
 use crate::http::Refusal;
 use crate::images::Images;
 use crate::sockets::{SocketError, Sockets};
+use crate::storage::{LABEL, LABEL_USUAL, Resident, Storage};
 use crate::workload::AGENT_NAME;
 
-pub(crate) use details::BuiltinAgent;
+pub(crate) use agent::BuiltinAgent;
 pub(crate) use pulls::Pulls;
 pub(crate) use spec::image_reference;
 
@@ -34,6 +36,7 @@ pub(crate) use spec::image_reference;
 pub(crate) struct Modules {
     pub(crate) runtime: SharedRuntime,
     pub(crate) sockets: Arc<Sockets>,
+    pub(crate) storage: Arc<Storage>,
     pub(crate) agent: BuiltinAgent,
     pub(crate) place: Place,
     /// Counts the requests to restart the agent.
@@ -96,13 +99,14 @@ impl Modules {
         spec.check_for(path)?;
         if spec.name == AGENT_NAME {
             // The original replaces its agent's container; ours has none (T-UPDATE-SELF).
-            return Ok(self.agent.details());
+            return self.agent_told(spec).await;
         }
         let spec = self.to_runtime(spec)?;
         // Outside of the job: a slow pull must not keep the old module from being looked after.
         self.pull(&spec).await?;
         self.job(spec.name.clone(), move |modules| async move {
             modules.try_out(&spec).await?;
+            modules.check_storage(&spec).await?;
             match modules.runtime.stop(&spec.name, STOP_GRACE).await {
                 Err(error) if !error.is_not_found() => return Err(error.into()),
                 _ => {}
@@ -128,7 +132,8 @@ impl Modules {
             return Ok(());
         }
         let spec = self.to_runtime(spec)?;
-        self.pull(&spec).await
+        self.pull(&spec).await?;
+        self.check_storage(&spec).await
     }
 
     /// Removes a module and its socket.
@@ -228,8 +233,34 @@ impl Modules {
         Ok(())
     }
 
+    /// Whether what the module stores could go where it is to be.
+    async fn check_storage(&self, spec: &ModuleSpec) -> Result<(), Refusal> {
+        let Some(resident) = Resident::of(spec.name.as_str()) else { return Ok(()) };
+        let wanted = self.storage.wanted(resident, spec).await?;
+        Ok(self.storage.check(resident, &wanted)?)
+    }
+
+    /// The module with the place of what it stores, which is moved there when the module is gone.
+    async fn housed(&self, spec: &ModuleSpec) -> Result<ModuleSpec, Refusal> {
+        let mut spec = spec.clone();
+        let Some(resident) = Resident::of(spec.name.as_str()) else { return Ok(spec) };
+        let wanted = self.storage.wanted(resident, &spec).await?;
+        match self.runtime.get(&spec.name).await {
+            Err(error) if error.is_not_found() => self.storage.settle(resident, &wanted).await?,
+            Err(error) => return Err(error.into()),
+            // It cannot be created then.
+            Ok(_) => {}
+        }
+        if let Some(bind) = wanted.bind {
+            spec.binds.push(bind);
+            spec.labels.insert(LABEL.to_owned(), LABEL_USUAL.to_owned());
+        }
+        Ok(spec)
+    }
+
     async fn create_now(&self, spec: &ModuleSpec) -> Result<(), Refusal> {
         self.sockets.open(&spec.name).await?;
+        let spec = &self.housed(spec).await?;
         for notice in self.runtime.create(spec).await? {
             tracing::debug!(module = %spec.name, %notice, "created with a notice");
         }

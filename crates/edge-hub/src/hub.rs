@@ -88,6 +88,12 @@ pub enum StartError {
         /// The store.
         path: PathBuf,
     },
+    /// The store is a copy that was not finished.
+    #[error("store {} is a copy that was not finished: the edge daemon finishes it or gives it up when it creates the edge hub; deploy again, or set another StorageFolder", path.display())]
+    HalfMoved {
+        /// The store.
+        path: PathBuf,
+    },
     /// The database cannot be used.
     #[error("cannot open the edge hub's state")]
     State(#[from] StateError),
@@ -171,6 +177,9 @@ impl EdgeHub {
                 StartError::Store(error)
             }
         })?;
+        if host::fs::exists(&dir.join(MOVING)).map_err(StartError::Store)? {
+            return Err(StartError::HalfMoved { path: dir });
+        }
         let mut listeners = Listeners::open(&mut settings)?;
         let served = Protocols { mqtt: settings.mqtt_enabled, amqp: settings.amqp_enabled };
         let addresses = listeners.addresses()?;
@@ -393,6 +402,9 @@ struct Owner {
 
 /// The name under which that is stored.
 const OWNER: &str = "owner";
+
+/// What the edge daemon leaves in a store that it has not copied to its end (its `storage`).
+const MOVING: &str = "moving.json";
 
 /// The device protocols that are not switched off, over WebSockets too.
 #[derive(Debug, Clone, Copy)]

@@ -10,6 +10,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
+pub use tree::{copy_tree, is_same_file_system, remove_empty_dir, set_owner_of_tree, tree_bytes};
+
+mod tree;
+
 /// A file operation failed; says which one and where.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} {}", path.display())]

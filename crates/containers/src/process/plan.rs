@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use crate::mounts::{self, MountSource};
 use crate::options::{self, Options};
 use crate::{ModuleSpec, Notice, RuntimeError};
 
@@ -51,12 +52,28 @@ pub(super) fn plan(spec: &ModuleSpec, volumes: &Path) -> Result<Plan, RuntimeErr
         directories.push(outside.clone());
         binds.push((inside, outside));
     }
+    for mount in mounts::of_mounts(&host).map_err(wrong)? {
+        let outside = match mount.source {
+            MountSource::Host(path) => path,
+            MountSource::Volume(name) => volume_dir(&name, volumes)?,
+            MountSource::Passing => continue,
+        };
+        directories.push(outside.clone());
+        binds.push((mount.inside, outside));
+    }
+    host.take("Mounts");
     // Nothing to be kept apart here, and restarts are the agent's.
     host.take("RestartPolicy");
+    let entries = options::environment(env, &spec.env);
+    if entries.iter().any(|entry| entry.starts_with(LISTEN)) {
+        // The agent has told the edge hub by its variables where to listen.
+        host.take("PortBindings");
+        root.take("ExposedPorts");
+    }
+    let host = root.object("HostConfig").map_err(wrong)?;
     let mut ignored: Vec<String> = host.keys().map(|key| host.named(key)).collect();
     ignored.extend(root.keys().filter(|key| *key != "HostConfig").map(str::to_owned));
 
-    let entries = options::environment(env, &spec.env);
     let env = entries
         .iter()
         // A name without value unsets what an image sets, and there is none.
@@ -96,12 +113,26 @@ fn bind_paths(bind: &str, volumes: &Path) -> Result<(PathBuf, PathBuf), String> 
     if source.starts_with('/') {
         return Ok((inside.into(), source.into()));
     }
-    let is_name = source.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
-        && source.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
-    match is_name {
+    match is_volume(source) {
         true => Ok((inside.into(), volumes.join(source))),
         false => Err(format!("HostConfig.Binds: {source:?} is neither a path nor a volume's name")),
     }
+}
+
+/// Where a named volume lies; the same names as engines take.
+pub(super) fn volume_dir(name: &str, volumes: &Path) -> Result<PathBuf, RuntimeError> {
+    match is_volume(name) {
+        true => Ok(volumes.join(name)),
+        false => {
+            let message = format!("{name:?} is no volume's name");
+            Err(RuntimeError::Engine { status: BAD_REQUEST, message })
+        }
+    }
+}
+
+fn is_volume(name: &str) -> bool {
+    name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
 }
 
 /// The host's path for a value that names an inside path, plain or as
@@ -128,6 +159,10 @@ fn translate(value: &str, binds: &[(PathBuf, PathBuf)]) -> String {
         None => value.to_owned(),
     }
 }
+
+/// How the variables begin that tell the edge hub where to listen.
+const LISTEN: &str = "FARSHORE_EDGE_LISTEN";
+const BAD_REQUEST: u16 = 400;
 
 #[cfg(test)]
 mod tests {
@@ -158,7 +193,10 @@ mod tests {
     fn binds_become_host_paths_in_the_environment() {
         let plan = planned(json!({
             "Env": ["A=theirs", "B=/other", "C=/iotedge/storage", "D"],
-            "HostConfig": { "Binds": ["/srv/hub:/iotedge/storage", "vol:/other:ro"] },
+            "HostConfig": {
+                "Binds": ["/srv/hub:/iotedge/storage"],
+                "Mounts": [{ "Type": "volume", "Source": "vol", "Target": "/other" }],
+            },
         }))
         .unwrap();
         let expected: BTreeMap<String, String> = [
@@ -189,6 +227,19 @@ mod tests {
     }
 
     #[test]
+    fn ports_are_no_notice_where_the_edge_hub_was_told_them() {
+        let options = |env: &[&str]| {
+            json!({
+                "Env": env, "ExposedPorts": { "8883/tcp": {} },
+                "HostConfig": { "PortBindings": { "8883/tcp": [{ "HostPort": "8884" }] } },
+            })
+        };
+        assert_eq!(planned(options(&["FARSHORE_EDGE_LISTEN=[::]:8884"])).unwrap().notices, []);
+        let keys = vec!["HostConfig.PortBindings".to_owned(), "ExposedPorts".to_owned()];
+        assert_eq!(planned(options(&[])).unwrap().notices, [Notice::OptionsIgnored { keys }]);
+    }
+
+    #[test]
     fn malformed_options_are_refused() {
         for options in [
             json!(1),
@@ -198,6 +249,7 @@ mod tests {
             json!({ "HostConfig": { "Binds": ["x"] } }),
             json!({ "HostConfig": { "Binds": ["../x:/y"] } }),
             json!({ "HostConfig": { "Binds": ["x:y"] } }),
+            json!({ "HostConfig": { "Mounts": [{ "Type": "volume", "Source": "../x" }] } }),
         ] {
             assert!(planned(options.clone()).is_err(), "{options}");
         }

@@ -2,42 +2,7 @@
 
 use containers::{ModuleName, ModuleState};
 use iot_proto::management::{ExitStatus, ModuleConfig, ModuleDetails, ModuleStatus, RuntimeStatus};
-use jiff::Timestamp;
 use serde_json::{Map, Value, json};
-
-use crate::workload::AGENT_NAME;
-
-/// The agent, which is part of the daemon.
-#[derive(Debug, Clone)]
-pub(crate) struct BuiltinAgent {
-    /// The image that settings name for it.
-    pub(crate) image: String,
-    /// Since when the daemon runs.
-    pub(crate) started_at: Timestamp,
-}
-
-impl BuiltinAgent {
-    /// The agent among the modules.
-    pub(crate) fn details(&self) -> ModuleDetails {
-        let mut settings = Map::new();
-        settings.insert("image".to_owned(), json!(self.image));
-        settings.insert("createOptions".to_owned(), json!({}));
-        ModuleDetails {
-            id: ModuleDetails::ID.to_owned(),
-            name: AGENT_NAME.to_owned(),
-            r#type: DOCKER.to_owned(),
-            config: ModuleConfig { settings, env: Vec::new() },
-            status: ModuleStatus {
-                start_time: Some(self.started_at.to_string()),
-                exit_status: None,
-                runtime_status: RuntimeStatus {
-                    status: "running".to_owned(),
-                    description: Some("part of the daemon".to_owned()),
-                },
-            },
-        }
-    }
-}
 
 /// A module.
 pub(crate) fn of(state: &ModuleState) -> ModuleDetails {
@@ -84,5 +49,5 @@ pub(crate) fn is_candidate(name: &ModuleName) -> bool {
 }
 
 /// The only type of module that the API knows.
-const DOCKER: &str = "docker";
+pub(super) const DOCKER: &str = "docker";
 const CANDIDATE: &str = "farshore-candidate-";

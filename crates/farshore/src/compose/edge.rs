@@ -165,7 +165,12 @@ async fn run_agent(
     let mut restarts = daemon.agent_restarts();
     while !stop.is_triggered() {
         let Some(generation) = daemon.provisioned(&stop).await else { return };
-        let settings = AgentSettings { generation: generation.to_string(), ..settings.clone() };
+        let Some(data_dir) = daemon.agent_dir().await else {
+            clock.sleep(AGENT_RETRY).await;
+            continue;
+        };
+        let generation = generation.to_string();
+        let settings = AgentSettings { generation, data_dir, ..settings.clone() };
         let this_one = stop.child();
         let restart = async {
             // An error means that the daemon is gone; then nobody asks any more.
