@@ -72,14 +72,13 @@ pub(crate) async fn keep_edge_ca(
     clock: Clock,
     stop: Shutdown,
 ) {
-    let mut pause = certs::LOOK_EVERY;
+    let (mut pause, mut wall) = (certs::LOOK_EVERY, clock.wall_at_origin());
     loop {
-        let wall = clock.wall_at_origin();
         tokio::select! {
             _ = clock.sleep_unless_set(pause, wall) => {}
             () = stop.wait() => return,
         }
-        pause = certs::LOOK_EVERY;
+        (pause, wall) = (certs::LOOK_EVERY, clock.wall_at_origin());
         match edge_ca.renew_if_due() {
             Ok(Renewal::NotDue | Renewal::SameTrust) => {}
             Ok(Renewal::OtherTrust) => restart_running(&modules).await,

@@ -22,6 +22,7 @@ pub mod listener;
 pub mod live;
 pub mod mqtt;
 pub mod peer;
+mod proof_end;
 pub mod session;
 pub mod site;
 mod socket;

@@ -177,7 +177,7 @@ impl Clock {
 
     /// Whether the wall shows a date that this program can see: 2024 or later.
     pub fn wall_is_plausible(&self) -> bool {
-        self.wall().as_second() >= TRUSTED_SINCE_SECONDS
+        is_plausible(self.wall())
     }
 
     /// Whether the wall clock can be right: it shows 2024 or later, and nothing
@@ -272,6 +272,11 @@ impl fmt::Debug for Clock {
         };
         write!(f, "Clock({kind})")
     }
+}
+
+/// Whether a clock that shows this moment can be right: it is 2024 or later.
+pub fn is_plausible(moment: Timestamp) -> bool {
+    moment.as_second() >= TRUSTED_SINCE_SECONDS
 }
 
 /// The system clocks' common origin, so that their moments compare.

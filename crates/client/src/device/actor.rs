@@ -105,9 +105,13 @@ impl Actor {
     pub(super) async fn run(mut self) {
         let mut backoff = Backoff::default();
         // Ends only by `Closed`: everything else is tried again.
-        while let Ok(wait) = self.once(&mut backoff).await {
+        loop {
+            // A token that a wrong clock made is refused until the clock is set, no longer.
+            let wall = self.ends.clock.wall_at_origin();
+            let Ok(wait) = self.once(&mut backoff).await else { break };
             let pause = self.ends.clock.clone();
-            if self.meanwhile(async move { pause.sleep(wait).await }).await.is_err() {
+            let slept = async move { pause.sleep_unless_set(wait, wall).await };
+            if self.meanwhile(slept).await.is_err() {
                 break;
             }
         }

@@ -31,6 +31,7 @@ use super::telemetry::Telemetry;
 use crate::auth::Identities;
 use crate::backend::{DeviceBackend, SubmitError};
 use crate::peer::Peer;
+use crate::proof_end::ProofEnd;
 
 /// What stands around a connection.
 pub(super) struct Around<B, N> {
@@ -186,11 +187,9 @@ where
         self.alarm = Some(Alarm { at: deadline, sleep });
     }
 
-    /// The moment on the monotonic clock at which a proof runs out.
-    pub(super) fn deadline_of(&self, expires: Timestamp) -> Mono {
-        let left = expires.duration_since(self.around.clock.wall());
-        let left = Duration::try_from(left).unwrap_or(Duration::ZERO).min(LIFE_MAX);
-        self.around.clock.now() + left
+    /// When a proof runs out.
+    pub(super) fn end_of(&self, expires: Timestamp) -> ProofEnd {
+        ProofEnd::new(&self.around.clock, expires)
     }
 
     /// The error for a fault, with an id of its own.
@@ -203,6 +202,3 @@ where
 pub(super) fn mono(since_origin: Duration) -> Mono {
     Mono::ZERO + since_origin
 }
-
-/// Tokens without a real end still get a deadline that fits into the clock.
-const LIFE_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);

@@ -28,6 +28,7 @@ use crate::backend::{
     DeliveryKind, DeviceBackend, DeviceLink, Open, OpenError, Settlement, StoredSession,
     Subscriptions,
 };
+use crate::proof_end::ProofEnd;
 use crate::session::{CloseReason, DeviceSession, Downlink, Downlinks, SessionClosed, SessionEnd};
 
 /// Names an identity's session on a connection; never used again.
@@ -67,7 +68,7 @@ pub(super) struct Device<L> {
     pub(super) link: Arc<L>,
     /// What let it in; a renewal of that is its renewal.
     grant: Grant,
-    expires: Mono,
+    expires: ProofEnd,
     pub(super) links: Vec<LinkId>,
     pub(super) batch: Batch,
     pub(super) cloud_to_device: Deliveries,
@@ -152,7 +153,7 @@ impl<L> Devices<L> {
     }
 
     fn set_expiry(&mut self) {
-        self.next_expiry = self.open.values().map(|device| device.expires).min();
+        self.next_expiry = self.open.values().map(|device| device.expires.deadline()).min();
     }
 }
 
@@ -250,7 +251,7 @@ where
             id,
             link,
             grant,
-            expires: self.deadline_of(expires),
+            expires: self.end_of(expires),
             links: Vec::new(),
             batch: Batch::default(),
             cloud_to_device: Deliveries::new(DeliveryKind::CloudToDevice),
@@ -354,9 +355,12 @@ where
         if self.devices.next_expiry.is_none_or(|next| next > now) {
             return Ok(());
         }
-        let open = self.devices.open.iter();
-        let expired: Vec<_> =
-            open.filter(|(_, device)| device.expires <= now).map(|(key, _)| *key).collect();
+        let clock = self.around.clock.clone();
+        let open = self.devices.open.iter_mut();
+        let expired: Vec<_> = open
+            .filter_map(|(key, device)| device.expires.is_over(&clock).then_some(*key))
+            .collect();
+        self.devices.set_expiry();
         self.close_devices(&expired, CloseReason::TokenExpired)
     }
 
@@ -386,12 +390,12 @@ where
 
     /// A claim was renewed, and with it whoever it let in.
     pub(super) fn renew_devices(&mut self, subject: &Subject, expires: Timestamp) {
-        let deadline = self.deadline_of(expires);
+        let end = self.end_of(expires);
         for device in self.devices.open.values_mut() {
             if let Grant::Claim(known) = &device.grant
                 && known.is_same(subject)
             {
-                device.expires = deadline;
+                device.expires = end;
             }
         }
         self.devices.set_expiry();

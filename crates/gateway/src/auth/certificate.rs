@@ -1,6 +1,7 @@
 //! Certificates: the handshake proved that the peer holds the leaf's key; here it is compared with
 //! what is registered (`device-protocol.md` §2.2).
 
+use host::clock::is_plausible;
 use jiff::Timestamp;
 use model::IdentityId;
 use model::identity::Authentication;
@@ -37,14 +38,29 @@ pub(super) async fn check(
             refuse_module_certificate(leaf)?;
             let authorities = identities.authorities().await.map_err(AuthError::Unavailable)?;
             let name = id.to_string();
+            let at = judged_at(presented, now);
             let proven =
-                chain::verify(presented, &authorities, &name, now).map_err(Denied::Chain)?;
+                chain::verify(presented, &authorities, &name, at).map_err(Denied::Chain)?;
             let authority = Fingerprint::of_certificate(proven.anchor.certificate().der());
             Ok(Proven { by: ProvenBy::Authority(authority), expires: proven.not_after })
         }
         _ => Err(Denied::OtherMethod(id.clone()).into()),
     }
 }
+
+/// A clock that is not set yet cannot tell whether a certificate holds: it is judged as when it
+/// began, and again when the time is known ([`crate::proof_end`]).
+fn judged_at(presented: &[Vec<u8>], now: Timestamp) -> Timestamp {
+    if is_plausible(now) {
+        return now;
+    }
+    let begin =
+        |der: &Vec<u8>| Certificate::from_der(&der.as_slice().into()).ok()?.not_before.into();
+    presented.iter().take(CHAIN_LENGTH_MAX).filter_map(begin).max().unwrap_or(now)
+}
+
+/// Longer chains are refused anyway.
+const CHAIN_LENGTH_MAX: usize = 16;
 
 /// Edge devices give their modules certificates for their own ids, by an authority that may chain to
 /// one that is known here: a module must not become a device by its name.

@@ -23,6 +23,7 @@ use super::requests::{Done, Request, Requests};
 use super::uplink;
 use crate::auth::Principal;
 use crate::backend::{DeviceLink, Receipt, Settlement, SubmitError};
+use crate::proof_end::ProofEnd;
 use crate::session::{CloseReason, Downlink, SessionEnd};
 use crate::socket::Io;
 
@@ -44,7 +45,7 @@ pub(super) struct Connection<S, L> {
     topics: TopicSet,
     end: SessionEnd,
     settings: Settings,
-    expires: Mono,
+    expires: ProofEnd,
     will: Option<Message>,
     deliveries: Deliveries,
     requests: Requests<L>,
@@ -113,9 +114,7 @@ where
             }
         }
         let clock = wire.clock.clone();
-        let left = opening.principal.expires.duration_since(clock.wall());
-        let expires =
-            clock.now() + Duration::try_from(left).unwrap_or(Duration::ZERO).min(LIFE_MAX);
+        let expires = ProofEnd::new(&clock, opening.principal.expires);
         let connection = Box::new(Self {
             requests: Requests::new(Arc::clone(&opening.link), clock),
             wire,
@@ -254,14 +253,15 @@ where
     }
 
     fn deadline(&self) -> Mono {
-        let machine = self.wire.machine.poll_timeout().map_or(self.expires, mono);
-        let first = machine.min(self.expires);
+        let expires = self.expires.deadline();
+        let machine = self.wire.machine.poll_timeout().map_or(expires, mono);
+        let first = machine.min(expires);
         self.retry_at.map_or(first, |retry| retry.min(first))
     }
 
     fn handle_timeout(&mut self) -> Result<(), Ended> {
         let now = self.wire.clock.now();
-        if now >= self.expires {
+        if self.expires.is_over(&self.wire.clock) {
             return Err(Ended::Closed(CloseReason::TokenExpired));
         }
         self.wire.machine.handle_timeout(now.since_origin());
@@ -477,6 +477,3 @@ where
 fn ours(error: mqtt::AckError) -> Ended {
     Ended::Failed(error.to_string())
 }
-
-/// Tokens without a real end still get a deadline that fits into the clock.
-const LIFE_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
