@@ -20,10 +20,13 @@ pub(crate) enum Group {
     Sdk,
     /// Power cuts on a loop-mounted file system; needs root
     PowerCut,
+    /// The Debian package in a Debian system of its own; needs root, Docker and the SDKs
+    Packages,
 }
 
 impl Group {
-    pub(crate) const ALL: [Self; 3] = [Self::Docker, Self::Sdk, Self::PowerCut];
+    pub(crate) const ALL: [Self; 4] =
+        [Self::Docker, Self::Sdk, Self::PowerCut, Self::Packages];
 
     /// As it is named on the command line.
     pub(crate) fn name(self) -> &'static str {
@@ -31,6 +34,7 @@ impl Group {
             Self::Docker => "docker",
             Self::Sdk => "sdk",
             Self::PowerCut => "power-cut",
+            Self::Packages => "packages",
         }
     }
 
@@ -40,6 +44,7 @@ impl Group {
             Self::Docker => docker(),
             Self::Sdk => sdk(),
             Self::PowerCut => power_cut(),
+            Self::Packages => packages(),
         };
         prepared.map_err(|error| {
             let name = self.name();
@@ -103,6 +108,10 @@ fn sdk() -> Outcome {
     let mut packages = Vec::new();
     if !is_there("mosquitto_pub") {
         packages.push("mosquitto-clients");
+    }
+    // Network namespaces, for cut links.
+    if !is_there("ip") {
+        packages.push("iproute2");
     }
     // A private registry, for tests with containers.
     if engine_answers() && !is_there("docker-registry") {
@@ -183,6 +192,18 @@ fn power_cut() -> Outcome {
     }
     if !is_there("mount") {
         packages.push("mount");
+    }
+    install(&packages)
+}
+
+/// What the Debian system is made with; it is made while everything else goes on (`test.rs`).
+fn packages() -> Outcome {
+    let mut packages = Vec::new();
+    if !is_there("mmdebstrap") && !crate::package::root::path().exists() {
+        packages.push("mmdebstrap");
+    }
+    if !is_there("strip") {
+        packages.push("binutils");
     }
     install(&packages)
 }
