@@ -20,7 +20,7 @@ API_VERSION = "2021-04-12"
 class Hub:
     """One hub: its data directory, its process, and its service interface."""
 
-    def __init__(self, trust, also_listen=(), settings=None, data_dir=None):
+    def __init__(self, trust, also_listen=(), settings=None, data_dir=None, also_named=()):
         """`trust` takes the hub's CA; `settings` are further lines for the settings file."""
         self.trust = trust
         self.address = addresses.free("127.0.10")
@@ -28,7 +28,7 @@ class Hub:
         self.data_dir = Path(data_dir) if data_dir else self.dir / "data"
         self.settings = self.dir / "hub.toml"
         self.settings.write_text(
-            f'host_names = ["{self.address}"]\n'
+            f"host_names = {json.dumps([self.address, *also_named])}\n"
             f'data_dir = "{self.data_dir}"\n'
             f"{settings or ''}\n"
             "[listen]\n"

@@ -25,8 +25,7 @@ pub(crate) enum Group {
 }
 
 impl Group {
-    pub(crate) const ALL: [Self; 4] =
-        [Self::Docker, Self::Sdk, Self::PowerCut, Self::Packages];
+    pub(crate) const ALL: [Self; 4] = [Self::Docker, Self::Sdk, Self::PowerCut, Self::Packages];
 
     /// As it is named on the command line.
     pub(crate) fn name(self) -> &'static str {

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::needs::{self, Group};
 use crate::run::{cargo, is_there, watched};
-use crate::{Outcome, crash, tidy};
+use crate::{Outcome, crash, package, tidy};
 
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -32,10 +32,15 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
             group.prepare()?;
         }
     }
+    let debian = (!leaves_out_packages(without)).then(|| std::thread::spawn(make_debian));
     let mut tally = Tally::default();
     tally.step("tidy", tidy::run());
     rust_tests(&mut tally, without)?;
     tally.step("crash", crash::run(&crash::Arguments::short(!without.contains(&Group::PowerCut))));
+    if let Some(debian) = debian {
+        let made = debian.join().unwrap_or_else(|_| Err("its thread has panicked".to_owned()));
+        tally.step("the Debian system of the package tests", made.map_err(Into::into));
+    }
     if !without.contains(&Group::Sdk) {
         sdk_tests(&mut tally, without)?;
     }
@@ -44,6 +49,15 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     }
     println!("{} passed, {} failed", tally.passed, tally.failed);
     if tally.failed == 0 { Ok(()) } else { Err("not everything passed".into()) }
+}
+
+fn leaves_out_packages(without: &[Group]) -> bool {
+    [Group::Packages, Group::Docker, Group::Sdk].iter().any(|group| without.contains(group))
+}
+
+/// Mostly waits for a mirror and a disk, so it goes along with the builds.
+fn make_debian() -> Result<(), String> {
+    package::root::make().map_err(|error| error.to_string())
 }
 
 impl Tally {
@@ -127,6 +141,9 @@ fn sdk_tests(tally: &mut Tally, without: &[Group]) -> Outcome {
     if without.contains(&Group::Docker) {
         command.args(["-m", "not docker"]);
     } else {
+        if without.contains(&Group::Packages) {
+            command.args(["-m", "not packages"]);
+        }
         // Everything runs, so the tables of what works with which client have to be true.
         command.arg("--matrix=check");
     }
