@@ -5,22 +5,21 @@
 //! built-in ones never.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bollard::models::{ContainerCreateBody, ContainerInspectResponse};
+use bollard::models::{ContainerCreateBody, ContainerInspectResponse, VolumeCreateRequest};
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder,
-    RemoveContainerOptionsBuilder, RestartContainerOptionsBuilder, StartContainerOptions,
-    StopContainerOptionsBuilder,
+    CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder, RestartContainerOptionsBuilder,
+    StartContainerOptions, StopContainerOptionsBuilder,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 use host::clock::Clock;
 
 use crate::{
     Builtin, Catalogue, EngineInfo, EventStream, ImageReference, ImageRemoval, LocalImage,
-    LogOptions, LogStream, ModuleName, ModuleRuntime, ModuleSpec, ModuleState, Notice,
-    RegistryAuth, Resolved, RuntimeError, RuntimeKind,
+    LocalVolume, LogOptions, LogStream, ModuleName, ModuleRuntime, ModuleSpec, ModuleState, Notice,
+    RegistryAuth, Resolved, RuntimeError, RuntimeKind, Watcher,
 };
 
 mod create;
@@ -30,11 +29,14 @@ mod images;
 mod network;
 mod peers;
 mod policy;
+mod progress;
 mod pull;
 mod streams;
+mod volumes;
 
 pub(crate) use engine::Engine;
 pub use network::{AddressRange, NetworkSettings};
+pub use policy::{HostPolicy, REFUSABLE as REFUSABLE_OPTIONS};
 pub(crate) use pull::inspect_image;
 
 use crate::runtime::BoxFuture;
@@ -50,8 +52,10 @@ pub struct DockerSettings {
     /// `allow_elevated_docker_permissions`: whether createOptions may ask for
     /// power over the machine.
     pub allow_elevated: bool,
-    /// Paths that no module may bind unless elevated permissions are allowed,
-    /// such as the daemon's data directory.
+    /// What they may ask all the same.
+    pub policy: HostPolicy,
+    /// Paths that no module may bind unless elevated permissions are allowed or the
+    /// policy names them, such as the daemon's data directory.
     pub protected_paths: Vec<PathBuf>,
     /// Images that are built in.
     pub catalogue: Catalogue,
@@ -62,6 +66,7 @@ pub struct DockerRuntime {
     engine: Engine,
     network: ModuleNetwork,
     allow_elevated: bool,
+    policy: HostPolicy,
     protected_paths: Vec<PathBuf>,
     catalogue: Catalogue,
     clock: Clock,
@@ -73,10 +78,14 @@ impl DockerRuntime {
         let engine = Engine::connect(&settings.uri).await?;
         let mut protected_paths = settings.protected_paths;
         protected_paths.extend(settings.uri.strip_prefix("unix://").map(PathBuf::from));
+        let real = protected_paths.iter().map(|path| host::fs::follow_links(path));
+        let protected_paths = real.chain(protected_paths.iter().cloned());
+        let protected_paths = protected_paths.map(|path| policy::plain(&path)).collect();
         let runtime = Self {
             engine,
             network: ModuleNetwork::new(settings.network),
             allow_elevated: settings.allow_elevated,
+            policy: settings.policy,
             protected_paths,
             catalogue: settings.catalogue,
             // The engine has the machine's clock too.
@@ -99,15 +108,10 @@ impl DockerRuntime {
         if let Some(digest) = &spec.digest {
             self.check_digest(&image, digest, builtin.is_some()).await?;
         }
-        let settings = create::Settings {
-            image: &image,
-            default_args: builtin.map_or(&[], |builtin| &builtin.args),
-            network: self.network.name(),
-            allow_elevated: self.allow_elevated,
-            protected: &self.protected_paths,
-        };
-        let (body, mut notices) = create::request(spec, &settings)?;
+        let args: &[String] = builtin.map_or(&[], |builtin| &builtin.args);
+        let (body, mut notices) = create::request(spec, &self.create_settings(&image, args))?;
         self.network.ensure(&self.engine).await?;
+        self.make_volumes(spec).await?;
 
         let options = CreateContainerOptionsBuilder::new().name(spec.name.as_str()).build();
         let created = self
@@ -121,6 +125,34 @@ impl DockerRuntime {
             tracing::warn!(module = %spec.name, "{notice}");
         }
         Ok(notices)
+    }
+
+    fn create_settings<'a>(
+        &'a self,
+        image: &'a str,
+        default_args: &'a [String],
+    ) -> create::Settings<'a> {
+        create::Settings {
+            image,
+            default_args,
+            network: self.network.name(),
+            allow_elevated: self.allow_elevated,
+            judge: policy::Judge {
+                policy: &self.policy,
+                protected: &self.protected_paths,
+                resolve: &host::fs::follow_links,
+            },
+        }
+    }
+
+    /// Whether a module could bind this path.
+    fn could_bind(&self, path: &Path) -> Result<bool, RuntimeError> {
+        let binds = serde_json::json!({ "HostConfig": { "Binds": [format!("{}:/storage", path.display())] } });
+        let spec = ModuleSpec {
+            create_options: binds,
+            ..ModuleSpec::new("storage".parse()?, "storage".parse()?)
+        };
+        Ok(create::request(&spec, &self.create_settings("storage", &[])).is_ok())
     }
 
     fn create_error(
@@ -137,12 +169,11 @@ impl DockerRuntime {
                         .to_owned(),
                 }
             }
-            RuntimeError::Engine { status: 409, .. } => RuntimeError::Conflict {
-                what: format!(
-                    "a container named {} exists already: remove or rename it first",
-                    spec.name
-                ),
-            },
+            RuntimeError::Engine { status: 409, .. } => taken(spec),
+            // podman's way to say it.
+            RuntimeError::Engine { status: 500, message } if message.contains(NAME_IN_USE) => {
+                taken(spec)
+            }
             error => error,
         }
     }
@@ -151,15 +182,11 @@ impl DockerRuntime {
     /// nothing of theirs is ever touched.
     async fn owned(&self, name: &ModuleName) -> Result<ContainerInspectResponse, RuntimeError> {
         let not_found = || RuntimeError::NotFound { name: name.to_string() };
-        let found = self
-            .engine
-            .docker()
-            .inspect_container(name.as_str(), None::<InspectContainerOptions>)
-            .await
-            .map_err(|source| match self.engine.error(source) {
-                RuntimeError::Engine { status: 404, .. } => not_found(),
-                error => error,
-            })?;
+        let found = self.engine.inspect_container(name.as_str()).await;
+        let found = found.map_err(|error| match error {
+            RuntimeError::Engine { status: 404, .. } => not_found(),
+            error => error,
+        })?;
         let labels = found.config.as_ref().and_then(|config| config.labels.as_ref());
         // The engine also finds containers by the beginning of their id.
         let has_name =
@@ -176,16 +203,9 @@ impl DockerRuntime {
     }
 
     async fn all(&self) -> Result<Vec<ModuleState>, RuntimeError> {
-        let filters =
-            [("label", vec![format!("{}={}", create::LABEL_OWNER, create::OWNER)])].into();
-        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
-        let found = self
-            .engine
-            .docker()
-            .list_containers(Some(options))
-            .await
-            .map_err(|source| self.engine.error(source))?;
-        let names = found.into_iter().filter_map(|summary| {
+        let found = self.engine.all_containers().await?;
+        let owned = found.into_iter().filter(|summary| found::is_owned(summary.labels.as_ref()));
+        let names = owned.filter_map(|summary| {
             let name = summary.names?.into_iter().next()?;
             name.trim_start_matches('/').parse::<ModuleName>().ok()
         });
@@ -206,14 +226,25 @@ impl DockerRuntime {
         Ok(states)
     }
 
+    /// Creating a volume that exists only looks at it.
+    async fn directory_of_volume(&self, name: &str) -> Result<Option<PathBuf>, RuntimeError> {
+        let config = VolumeCreateRequest { name: Some(name.to_owned()), ..Default::default() };
+        let volume = self
+            .engine
+            .docker()
+            .create_volume(config)
+            .await
+            .map_err(|source| self.engine.error(source))?;
+        let is_local = volume.driver == "local" && volume.options.is_empty();
+        Ok((is_local && !volume.mountpoint.is_empty()).then(|| volume.mountpoint.into()))
+    }
+
     async fn engine_info(&self) -> Result<EngineInfo, RuntimeError> {
         let version =
             self.engine.docker().version().await.map_err(|source| self.engine.error(source))?;
         let info = self.engine.docker().info().await.map_err(|source| self.engine.error(source))?;
-        let components = version.components.unwrap_or_default();
-        let is_podman = components.iter().any(|component| component.name.starts_with("Podman"));
         Ok(EngineInfo {
-            name: if is_podman { "podman" } else { "docker" }.to_owned(),
+            name: if self.engine.is_podman() { "podman" } else { "docker" }.to_owned(),
             version: version.version.unwrap_or_default(),
             api_version: Some(self.engine.api_version()),
             os_type: info.os_type.or(version.os).unwrap_or_default(),
@@ -267,7 +298,16 @@ impl ModuleRuntime for DockerRuntime {
         image: &'a ImageReference,
         auth: Option<&'a RegistryAuth>,
     ) -> BoxFuture<'a, ()> {
-        Box::pin(self.pull_image(image, auth))
+        Box::pin(self.pull_image(image, auth, &|_| {}))
+    }
+
+    fn pull_watched<'a>(
+        &'a self,
+        image: &'a ImageReference,
+        auth: Option<&'a RegistryAuth>,
+        watcher: Watcher<'a>,
+    ) -> BoxFuture<'a, ()> {
+        Box::pin(self.pull_image(image, auth, watcher))
     }
 
     fn images(&self) -> BoxFuture<'_, Vec<LocalImage>> {
@@ -280,6 +320,22 @@ impl ModuleRuntime for DockerRuntime {
 
     fn remove_image<'a>(&'a self, id: &'a str) -> BoxFuture<'a, ImageRemoval> {
         Box::pin(self.remove_one_image(id))
+    }
+
+    fn volume_dir<'a>(&'a self, volume: &'a str) -> BoxFuture<'a, Option<PathBuf>> {
+        Box::pin(self.directory_of_volume(volume))
+    }
+
+    fn may_name(&self, path: &Path) -> bool {
+        self.could_bind(path).unwrap_or(false)
+    }
+
+    fn volumes(&self) -> BoxFuture<'_, Vec<LocalVolume>> {
+        Box::pin(self.owned_volumes())
+    }
+
+    fn remove_volume<'a>(&'a self, name: &'a str) -> BoxFuture<'a, bool> {
+        Box::pin(self.remove_owned_volume(name))
     }
 
     fn create<'a>(&'a self, spec: &'a ModuleSpec) -> BoxFuture<'a, Vec<Notice>> {
@@ -354,11 +410,20 @@ impl ModuleRuntime for DockerRuntime {
     }
 }
 
+fn taken(spec: &ModuleSpec) -> RuntimeError {
+    RuntimeError::Conflict {
+        what: format!("a container named {} exists already: remove or rename it first", spec.name),
+    }
+}
+
 /// The engine counts in whole seconds; 0 would kill at once.
 fn whole_seconds(grace: Duration) -> i32 {
     let seconds = grace.as_secs() + u64::from(grace.subsec_nanos() > 0);
     i32::try_from(seconds).unwrap_or(i32::MAX)
 }
+
+/// What podman's refusal ends with.
+const NAME_IN_USE: &str = "that name is already in use";
 
 /// Containers inspected at once for a list; the engine serialises much of it.
 const INSPECTS_AT_ONCE: usize = 8;

@@ -34,12 +34,12 @@ pub enum RuntimeError {
     },
     /// The createOptions ask for power over the machine that local policy denies.
     #[error(
-        "module {name} is refused: {keys} needs allow_elevated_docker_permissions = true in config.toml"
+        "module {name} is refused, for this device does not allow {keys}; in brackets is what would, under [farshore.policy] of its config.toml"
     )]
     Elevated {
         /// The module's name.
         name: String,
-        /// The keys in createOptions.
+        /// The keys in createOptions, each with the line that would allow it.
         keys: String,
     },
     /// The image is not here and may not or cannot be pulled.

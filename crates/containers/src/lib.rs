@@ -24,9 +24,11 @@ mod spec;
 mod state;
 
 pub use catalogue::{Builtin, Catalogue, Resolved};
-pub use docker::{AddressRange, DockerRuntime, DockerSettings, NetworkSettings};
+pub use docker::{
+    AddressRange, DockerRuntime, DockerSettings, HostPolicy, NetworkSettings, REFUSABLE_OPTIONS,
+};
 pub use error::{BoxError, RuntimeError};
-pub use local_image::{ImageRemoval, LocalImage};
+pub use local_image::{ImageRemoval, LocalImage, LocalVolume, PullProgress, Watcher};
 pub use logs::{LogFrame, LogOptions, LogSource, LogStream};
 pub use model::image::{ImageReference, InvalidImageReference};
 pub use mounts::{Location, Mount, MountSource, locate};

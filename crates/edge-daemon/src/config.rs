@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use client::device::{Transport, UPSTREAM_DEFAULT};
 use client::dial::Proxy;
-use containers::NetworkSettings;
+use containers::{HostPolicy, NetworkSettings};
 use iot_proto::connection_string::SharedKey;
 use model::DeviceId;
 use toml::de::DeTable;
@@ -58,6 +58,9 @@ pub struct Config {
     pub edge_ca: EdgeCaConfig,
     /// `[moby_runtime]`.
     pub engine: EngineConfig,
+    /// `[farshore.policy]`: what a deployment may ask of this machine when
+    /// `allow_elevated_docker_permissions` is false.
+    pub policy: HostPolicy,
     /// `[image_garbage_collection]`.
     pub image_garbage_collection: GarbageCollection,
     /// What has no effect.

@@ -235,6 +235,24 @@ pub fn symlink(target: &Path, link: &Path) -> Result<(), FsError> {
         .map_err(FsError::wrap("link", link))
 }
 
+/// The path with its symbolic links followed, as far as it exists; the rest stays as it is.
+pub fn follow_links(path: &Path) -> PathBuf {
+    let mut rest = Vec::new();
+    let mut there = path;
+    loop {
+        if let Ok(real) = fs::canonicalize(there) {
+            return rest.iter().rev().fold(real, |path, name| path.join(name));
+        }
+        match (there.parent(), there.file_name()) {
+            (Some(parent), Some(name)) => {
+                rest.push(name);
+                there = parent;
+            }
+            _ => return path.to_owned(),
+        }
+    }
+}
+
 /// The bytes that an unprivileged process may still write on `path`'s file system.
 pub fn free_bytes(path: &Path) -> Result<u64, FsError> {
     Ok(space(path)?.free_bytes)

@@ -4,7 +4,7 @@
 //! only what the runtime answers for is merged in (`edge-runtime.md` §1.6:
 //! environment, labels, network, binds, elevated permissions).
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
@@ -22,9 +22,8 @@ pub(super) struct Settings<'a> {
     pub(super) network: &'a str,
     /// `allow_elevated_docker_permissions`.
     pub(super) allow_elevated: bool,
-    /// Paths that nobody may bind without elevated permissions: the engine's
-    /// socket, the daemon's data.
-    pub(super) protected: &'a [PathBuf],
+    /// What may be asked of the machine without.
+    pub(super) judge: policy::Judge<'a>,
 }
 
 /// The body of the create request and what has to be told about it.
@@ -61,13 +60,10 @@ fn merge(
     }
     labels(&mut root, spec).map_err(wrong)?;
 
-    // Always present: without it, old engines read these keys from the root,
-    // past the policy.
-    let mut host = root.object("HostConfig").map_err(wrong)?;
     let mut notices = Vec::new();
     if !settings.allow_elevated {
         let removed =
-            policy::enforce(&mut host, settings.protected).map_err(|refusal| match refusal {
+            policy::enforce(&mut root, &settings.judge).map_err(|refusal| match refusal {
                 policy::Refusal::Malformed(what) => wrong(what),
                 policy::Refusal::Elevated(keys) => {
                     RuntimeError::Elevated { name: spec.name.to_string(), keys: keys.join(", ") }
@@ -77,6 +73,9 @@ fn merge(
             notices.push(Notice::ElevatedRemoved { keys: removed });
         }
     }
+    // Always present: without it, old engines read these keys from the root,
+    // past the policy.
+    let mut host = root.object("HostConfig").map_err(wrong)?;
     let mut binds = host.take_strings("Binds").map_err(wrong)?;
     for bind in &spec.binds {
         binds.push(bind_text(bind).map_err(wrong)?);

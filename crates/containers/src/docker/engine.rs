@@ -6,22 +6,31 @@
 //! those requests are changed on their way out, by its request modifier.
 //! It also sends paths without an API version, which means the engine's newest;
 //! we name the version that both sides know.
+//!
+//! And podman, through the same API, says some things that Docker never says, at
+//! which bollard's typed answers give up: containers are asked for as JSON and
+//! put into Docker's words before they are read.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use bollard::models::{ContainerInspectResponse, ContainerSummary};
 use bollard::{API_DEFAULT_VERSION, BollardRequest, ClientVersion, Docker, body_full};
 use bytes::Bytes;
+use futures_util::StreamExt;
 use http::HeaderValue;
 use http::uri::PathAndQuery;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
-use crate::RuntimeError;
+use crate::{BoxError, RuntimeError};
 
 /// A connected engine.
 #[derive(Clone)]
 pub(crate) struct Engine {
     docker: Docker,
     uri: Arc<str>,
+    is_podman: bool,
 }
 
 impl Engine {
@@ -46,7 +55,63 @@ impl Engine {
             });
         }
         let docker = docker.with_request_modifier(move |request| with_version(request, version));
-        Ok(Self { docker, uri: uri.into() })
+        let about = docker.version().await.map_err(|source| error(uri, source))?;
+        let components = about.components.unwrap_or_default();
+        let is_podman = components.iter().any(|component| component.name.starts_with("Podman"));
+        Ok(Self { docker, uri: uri.into(), is_podman })
+    }
+
+    /// Whether it is podman, which differs from Docker here and there.
+    pub(crate) fn is_podman(&self) -> bool {
+        self.is_podman
+    }
+
+    /// A container, by name or id.
+    pub(crate) async fn inspect_container(
+        &self,
+        name: &str,
+    ) -> Result<ContainerInspectResponse, RuntimeError> {
+        let mut found: Value = self.get(&format!("/containers/{name}/json")).await?;
+        if let Some(status) = found.pointer_mut("/State/Status") {
+            in_dockers_words(status);
+        }
+        self.read(found)
+    }
+
+    /// All containers, running or not, whoever's they are.
+    pub(crate) async fn all_containers(&self) -> Result<Vec<ContainerSummary>, RuntimeError> {
+        let mut found: Vec<Value> = self.get("/containers/json?all=true").await?;
+        for state in found.iter_mut().filter_map(|container| container.get_mut("State")) {
+            in_dockers_words(state);
+        }
+        self.read(Value::Array(found))
+    }
+
+    /// What the engine answers to a GET, as JSON.
+    pub(super) async fn get<T: DeserializeOwned>(&self, target: &str) -> Result<T, RuntimeError> {
+        let target = target.to_owned();
+        let version = self.docker.client_version();
+        let docker = self.docker.clone().with_request_modifier(move |request| {
+            with_version(with_target(request, &target), version)
+        });
+        // The one request of bollard's that gives an answer's bytes untouched.
+        let mut pieces = docker.export_container("any");
+        let mut body = Vec::new();
+        while let Some(piece) = pieces.next().await {
+            body.extend_from_slice(&piece.map_err(|source| self.error(source))?);
+            if body.len() > ANSWER_BYTES_MAX {
+                return Err(self.unexpected(format!("more than {ANSWER_BYTES_MAX} bytes").into()));
+            }
+        }
+        serde_json::from_slice(&body).map_err(|source| self.unexpected(source.into()))
+    }
+
+    fn read<T: DeserializeOwned>(&self, found: Value) -> Result<T, RuntimeError> {
+        serde_json::from_value(found).map_err(|source| self.unexpected(source.into()))
+    }
+
+    fn unexpected(&self, source: BoxError) -> RuntimeError {
+        unexpected(&self.uri, source)
     }
 
     /// The agreed API version.
@@ -140,16 +205,35 @@ fn error(uri: &str, source: bollard::errors::Error) -> RuntimeError {
             what: format!("container engine at {uri} does not answer in time"),
             source: None,
         },
-        other => RuntimeError::EngineProtocol {
-            what: format!("container engine at {uri} answered something unexpected"),
-            source: Some(Box::new(other)),
-        },
+        other => unexpected(uri, Box::new(other)),
     }
+}
+
+fn unexpected(uri: &str, source: BoxError) -> RuntimeError {
+    RuntimeError::EngineProtocol {
+        what: format!("container engine at {uri} answered something unexpected"),
+        source: Some(source),
+    }
+}
+
+/// podman's states that Docker does not have: the moments before a container was ever started, and
+/// between the end of its process and podman's look at it (which a killed podman leaves for long).
+fn in_dockers_words(state: &mut Value) {
+    let word = match state.as_str() {
+        Some("configured" | "initialized") => "created",
+        Some("stopped") => "exited",
+        Some("unknown") => "",
+        _ => return,
+    };
+    *state = Value::from(word);
 }
 
 /// How long the engine may take to begin an answer. Docker's own client waits
 /// for ever; creating and removing on a slow SD card takes tens of seconds.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Far above what a machine full of containers gives; an inspection has some 10 KB.
+const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// What the original runtime asks for (`edge-runtime.md` §1.6).
 const OLDEST_VERSION: ClientVersion = ClientVersion { major_version: 1, minor_version: 41 };

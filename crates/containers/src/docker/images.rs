@@ -5,9 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use bollard::query_parameters::{
-    ListContainersOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptionsBuilder,
-};
+use bollard::query_parameters::{ListImagesOptionsBuilder, RemoveImageOptionsBuilder};
 
 use super::DockerRuntime;
 use crate::{ImageReference, ImageRemoval, LocalImage, RuntimeError};
@@ -18,9 +16,7 @@ impl DockerRuntime {
         let images = self.engine.docker().list_images(Some(images)).await;
         let images = images.map_err(|source| self.engine.error(source))?;
         // After the images: one that was put to use in between counts as used.
-        let containers = ListContainersOptionsBuilder::new().all(true).build();
-        let containers = self.engine.docker().list_containers(Some(containers)).await;
-        let containers = containers.map_err(|source| self.engine.error(source))?;
+        let containers = self.engine.all_containers().await?;
         let used: BTreeSet<String> = containers
             .into_iter()
             .filter_map(|container| container.image_id)

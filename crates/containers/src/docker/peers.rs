@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use bollard::query_parameters::TopOptions;
+use bollard::query_parameters::TopOptionsBuilder;
 
 use super::engine::Engine;
 use crate::RuntimeError;
@@ -28,22 +28,22 @@ pub(super) async fn is_in_container(
 }
 
 async fn is_listed(engine: &Engine, id: &str, pid: u32) -> Result<bool, RuntimeError> {
-    let top = match engine
-        .docker()
-        .top_processes(id, None::<TopOptions>)
-        .await
-        .map_err(|source| engine.error(source))
-    {
+    // Asked as usual, podman runs `ps` inside of the container and gives the numbers that processes
+    // have in there, which on this machine are those of others.
+    let (column, options) = match engine.is_podman() {
+        true => ("HPID", Some(TopOptionsBuilder::new().ps_args("hpid").build())),
+        false => ("PID", None),
+    };
+    let top =
+        engine.docker().top_processes(id, options).await.map_err(|source| engine.error(source));
+    let top = match top {
         Ok(top) => top,
         // Not running.
         Err(RuntimeError::Engine { status: 409 | 500, .. }) => return Ok(false),
         Err(error) => return Err(error),
     };
     let titles = top.titles.unwrap_or_default();
-    // podman's PID is the one inside; its HPID is the host's.
-    let column =
-        ["HPID", "PID"].iter().find_map(|title| titles.iter().position(|other| other == title));
-    let Some(column) = column else {
+    let Some(column) = titles.iter().position(|title| title == column) else {
         return Ok(false);
     };
     let pid = pid.to_string();

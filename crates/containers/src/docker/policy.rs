@@ -1,22 +1,71 @@
-//! What `allow_elevated_docker_permissions = false` means for createOptions.
+//! What a deployment may ask of the machine, when `allow_elevated_docker_permissions = false`.
 //!
 //! `Privileged` and `CapAdd` are taken away and CHOWN and SETUID dropped, as the
 //! original does it (T-ELEVATED) — but told. The original stops there, which
 //! leaves a dozen other ways to the same power; those are refused
-//! (`security.md` B33), so that the old module keeps running.
+//! (`security.md` B33), so that the old module keeps running. What is in
+//! [`HostPolicy`] is let through: the device's owner decides, not the deployment.
+//!
+//! Keys of `HostConfig` that are not known to be harmless are refused too, for an
+//! engine may know them. A path is judged as it is written and as it is with its
+//! symbolic links followed. That is no wall against a module that exchanges
+//! directories for links, in a directory that it may write, between this look and
+//! the engine's.
 
-use std::path::{Component, Path, PathBuf};
+mod bind;
+mod keys;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use crate::options::{Options, is_empty};
+use keys::Rule;
+
+pub(super) use bind::plain;
+pub use keys::REFUSABLE;
+
+/// What a deployment may ask of this machine although elevated permissions are not
+/// allowed: `[farshore.policy]` of `config.toml`. Nothing by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostPolicy {
+    /// Paths that may be bound, with all that is below them, though they are the system's.
+    pub bind: Vec<PathBuf>,
+    /// Devices that may be passed, or directories of such.
+    pub devices: Vec<PathBuf>,
+    /// Capabilities that may be added or kept, in capital letters and without `CAP_`.
+    pub capabilities: BTreeSet<String>,
+    /// Whether `Privileged` holds.
+    pub privileged: bool,
+    /// Whether a module may be in the machine's network, or in that of another container.
+    pub host_network: bool,
+    /// Whether a module may see the machine's processes, or those of another container.
+    pub host_pid: bool,
+    /// Whether a module may share the machine's memory segments, or those of another container.
+    pub host_ipc: bool,
+    /// Whether a module may run without the engine's seccomp, AppArmor and masked paths.
+    pub unconfined: bool,
+    /// Further keys of `HostConfig` that may be used, from [`REFUSABLE`].
+    pub options: BTreeSet<String>,
+}
+
+/// What a machine allows, and which paths are its own.
+pub(super) struct Judge<'a> {
+    /// What is let through.
+    pub(super) policy: &'a HostPolicy,
+    /// Paths that are bound only when they are named themselves.
+    pub(super) protected: &'a [PathBuf],
+    /// Follows the symbolic links of a path, as far as it exists.
+    pub(super) resolve: &'a dyn Fn(&Path) -> PathBuf,
+}
 
 /// Why createOptions are not accepted.
 #[derive(Debug)]
 pub(super) enum Refusal {
     /// Not what the engine takes.
     Malformed(String),
-    /// These keys would give power over the machine.
+    /// These would give power over the machine; each with the line that would allow it.
     Elevated(Vec<String>),
 }
 
@@ -26,142 +75,167 @@ impl From<String> for Refusal {
     }
 }
 
-/// Applies the policy to `HostConfig`; gives the keys that were taken away.
-pub(super) fn enforce(
-    host: &mut Options<'_>,
-    protected: &[PathBuf],
-) -> Result<Vec<String>, Refusal> {
-    let refused = refused_keys(host, protected)?;
-    if !refused.is_empty() {
-        return Err(Refusal::Elevated(refused));
+/// Applies the policy to createOptions; gives the keys that were taken away.
+pub(super) fn enforce(root: &mut Options<'_>, judge: &Judge<'_>) -> Result<Vec<String>, Refusal> {
+    let mut refused = Refused::default();
+    networks(root, judge, &mut refused)?;
+    let mut host = root.object("HostConfig")?;
+    judge_keys(&host, judge, &mut refused);
+    bind::judge(&mut host, judge, &mut refused)?;
+    if !refused.0.is_empty() {
+        return Err(Refusal::Elevated(refused.0));
     }
-
-    let mut removed = Vec::new();
-    if host.take("Privileged").is_some_and(|value| value != Value::Bool(false)) {
-        removed.push(host.named("Privileged"));
-    }
-    // Old engines also take a single string here, so anything counts.
-    if host.take("CapAdd").is_some_and(|value| value != json!([])) {
-        removed.push(host.named("CapAdd"));
-    }
-    let mut dropped = host.take_strings("CapDrop")?;
-    for capability in ["CHOWN", "SETUID"] {
-        if !dropped.iter().any(|other| other == capability) {
-            dropped.push(capability.to_owned());
-        }
-    }
-    host.set("CapDrop", json!(dropped));
-    Ok(removed)
+    take_away(&mut host, judge.policy)
 }
 
-fn refused_keys(host: &mut Options<'_>, protected: &[PathBuf]) -> Result<Vec<String>, String> {
-    let mut refused = Vec::new();
-    for key in REFUSED_UNLESS_EMPTY {
-        if host.find(key).is_some_and(|value| !is_empty(value)) {
-            refused.push(host.named(key));
+/// What was refused so far.
+#[derive(Default)]
+struct Refused(Vec<String>);
+
+impl Refused {
+    /// An option, what it asks for, and the line that would allow it; none if only
+    /// `allow_elevated_docker_permissions` would.
+    fn add(&mut self, key: &str, asked: Option<&str>, line: Option<&str>) {
+        let asked = asked.map(|text| format!(" {:?}", shortened(text))).unwrap_or_default();
+        let line = line.unwrap_or(ONLY_ELEVATED);
+        let text = format!("HostConfig.{key}{asked} ({line})");
+        if !self.0.contains(&text) {
+            self.0.push(text);
         }
     }
-    for key in REFUSED_IF_SHARED {
-        if host.find(key).and_then(Value::as_str).is_some_and(is_shared) {
-            refused.push(host.named(key));
+}
+
+fn judge_keys(host: &Options<'_>, judge: &Judge<'_>, refused: &mut Refused) {
+    let policy = judge.policy;
+    for key in host.keys() {
+        let Some(value) = host.find(key) else { continue };
+        let text = value.as_str();
+        match keys::rule(key) {
+            (_, Rule::Harmless | Rule::Elsewhere) => {}
+            (name, Rule::Mode { private, allowed_by }) => {
+                let is_private = text.is_some_and(|mode| private.contains(&mode));
+                if !is_private && !is_allowed(policy, name, allowed_by) {
+                    refused.add(name, text, Some(&line(name, allowed_by)));
+                }
+            }
+            (name, Rule::Network) => {
+                if text.is_none_or(is_shared_network) && !policy.host_network {
+                    refused.add(name, text, Some(HOST_NETWORK));
+                }
+            }
+            (name, Rule::Security) => {
+                if !only_tightens(value) && !policy.unconfined {
+                    refused.add(name, None, Some(UNCONFINED));
+                }
+            }
+            (name, Rule::Devices) => {
+                for device in devices(value) {
+                    let path = device.as_deref().map(|path| bind::plain(Path::new(path)));
+                    let may = path.is_some_and(|path| {
+                        policy.devices.iter().any(|allowed| path.starts_with(allowed))
+                    });
+                    if !may {
+                        let line =
+                            device.as_deref().map(|path| format!("allow_devices = [{path:?}]"));
+                        refused.add(name, device.as_deref(), line.as_deref());
+                    }
+                }
+            }
+            (name, Rule::Judged(asks)) => {
+                if asks(value) && !policy.options.contains(name) {
+                    refused.add(name, None, Some(&line(name, None)));
+                }
+            }
+            // Not known, so not known to be harmless.
+            (name, Rule::Unknown) => {
+                if !asks_nothing(value) {
+                    refused.add(name, None, None);
+                }
+            }
         }
-    }
-    if host.find("SecurityOpt").is_some_and(|value| !only_tightens(value)) {
-        refused.push(host.named("SecurityOpt"));
     }
     // An empty list unmasks; its mere presence is meant.
     for key in ["MaskedPaths", "ReadonlyPaths"] {
-        if host.find(key).is_some() {
-            refused.push(host.named(key));
+        if host.find(key).is_some() && !policy.unconfined {
+            refused.add(key, None, Some(UNCONFINED));
         }
     }
-    let sources = bind_sources(host)?.into_iter().map(|source| ("Binds", source));
-    let sources = sources.chain(mount_sources(host)?.into_iter().map(|source| ("Mounts", source)));
-    for (key, source) in sources {
-        if source.as_deref().is_none_or(|source| gives_machine(source, protected)) {
-            refused.push(host.named(key));
+}
+
+/// Networks that are named beside `HostConfig`.
+fn networks(root: &Options<'_>, judge: &Judge<'_>, refused: &mut Refused) -> Result<(), String> {
+    let Some(networking) = root.find("NetworkingConfig") else { return Ok(()) };
+    let mut networking =
+        networking.as_object().cloned().ok_or("NetworkingConfig is not an object")?;
+    let networking = Options::root(&mut networking)?;
+    let endpoints = networking.find("EndpointsConfig").and_then(Value::as_object);
+    for name in endpoints.into_iter().flat_map(|endpoints| endpoints.keys()) {
+        if is_shared_network(name) && !judge.policy.host_network {
+            refused.add("NetworkMode", Some(name), Some(HOST_NETWORK));
         }
     }
-    refused.dedup();
-    Ok(refused)
+    Ok(())
 }
 
-/// Host sides of the binds that are paths (names are volumes).
-fn bind_sources(host: &mut Options<'_>) -> Result<Vec<Option<String>>, String> {
-    let binds = host.take_strings("Binds")?;
-    let sources = binds
-        .iter()
-        .filter_map(|bind| bind.split_once(':'))
-        .filter(|(source, _)| source.starts_with('/'))
-        .map(|(source, _)| Some(source.to_owned()))
-        .collect();
-    if !binds.is_empty() {
-        host.set("Binds", json!(binds));
+/// What the original takes away, without what the device's owner lets through.
+fn take_away(host: &mut Options<'_>, policy: &HostPolicy) -> Result<Vec<String>, Refusal> {
+    let mut removed = Vec::new();
+    if !policy.privileged
+        && host.take("Privileged").is_some_and(|value| value != Value::Bool(false))
+    {
+        removed.push(host.named("Privileged"));
     }
-    Ok(sources)
-}
-
-/// Sources of the mounts; `None` for one that cannot be judged.
-fn mount_sources(host: &Options<'_>) -> Result<Vec<Option<String>>, String> {
-    let Some(mounts) = host.find("Mounts") else {
-        return Ok(Vec::new());
-    };
-    let mounts = mounts.as_array().ok_or("HostConfig.Mounts is not an array")?;
-    mounts
-        .iter()
-        .map(|mount| {
-            let mut mount = mount
-                .as_object()
-                .cloned()
-                .ok_or("HostConfig.Mounts holds something that is no object")?;
-            let mount = Options::root(&mut mount)?;
-            let kind = mount.find("Type").and_then(Value::as_str).unwrap_or_default();
-            let source = mount.find("Source").and_then(Value::as_str).unwrap_or_default();
-            Ok(match kind {
-                "bind" => Some(source.to_owned()),
-                // A driver option can make any path a "volume".
-                "volume" | "tmpfs" if mount.find("VolumeOptions").is_none() => Some(String::new()),
-                _ => None,
-            })
-        })
-        .collect()
-}
-
-/// Whether a path holds the keys to the machine: what configures or controls the
-/// system, one of the protected paths, or a directory with those in it.
-fn gives_machine(source: &str, protected: &[PathBuf]) -> bool {
-    if source.is_empty() {
-        return false;
-    }
-    let source = plain(Path::new(source));
-    if HARMLESS_FILES.iter().any(|file| source == Path::new(file)) {
-        return false;
-    }
-    let protected = protected.iter().map(|path| plain(path));
-    SYSTEM_PATHS
-        .iter()
-        .map(PathBuf::from)
-        .chain(protected)
-        .any(|path| source.starts_with(&path) || path.starts_with(&source))
-}
-
-/// The path without `.` and `..`, as the engine cleans it.
-fn plain(path: &Path) -> PathBuf {
-    let mut plain = PathBuf::from("/");
-    for component in path.components() {
-        match component {
-            Component::Normal(name) => plain.push(name),
-            Component::ParentDir => {
-                plain.pop();
-            }
-            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+    let is_allowed = |capability: &str| policy.capabilities.contains(&plain_name(capability));
+    // Old engines also take a single string here, so anything counts.
+    if let Some(added) = host.take("CapAdd").filter(|value| *value != json!([])) {
+        let added = added.as_array().cloned().unwrap_or_default();
+        let kept: Vec<&str> =
+            added.iter().filter_map(Value::as_str).filter(|name| is_allowed(name)).collect();
+        if kept.is_empty() || kept.len() < added.len() {
+            removed.push(host.named("CapAdd"));
+        }
+        if !kept.is_empty() {
+            host.set("CapAdd", json!(kept));
         }
     }
-    plain
+    let mut dropped = host.take_strings("CapDrop")?;
+    for capability in ["CHOWN", "SETUID"] {
+        let is_dropped = dropped.iter().any(|other| plain_name(other) == capability);
+        if !is_dropped && !is_allowed(capability) && !policy.privileged {
+            dropped.push(capability.to_owned());
+        }
+    }
+    if !dropped.is_empty() {
+        host.set("CapDrop", json!(dropped));
+    }
+    Ok(removed)
 }
 
-fn is_shared(mode: &str) -> bool {
-    mode == "host" || mode.starts_with("container:")
+/// A capability as engines compare it.
+fn plain_name(capability: &str) -> String {
+    let name = capability.to_ascii_uppercase();
+    name.strip_prefix("CAP_").map(str::to_owned).unwrap_or(name)
+}
+
+fn is_allowed(policy: &HostPolicy, name: &str, by: Option<keys::Switch>) -> bool {
+    match by {
+        Some(keys::Switch::Pid) => policy.host_pid,
+        Some(keys::Switch::Ipc) => policy.host_ipc,
+        None => policy.options.contains(name),
+    }
+}
+
+fn line(name: &str, by: Option<keys::Switch>) -> String {
+    match by {
+        Some(keys::Switch::Pid) => "allow_host_pid = true".to_owned(),
+        Some(keys::Switch::Ipc) => "allow_host_ipc = true".to_owned(),
+        None => format!("allow_options = [{name:?}]"),
+    }
+}
+
+/// The machine's network, another container's, and podman's ways to name either, all with a colon.
+fn is_shared_network(mode: &str) -> bool {
+    mode == "host" || mode.contains(':')
 }
 
 fn only_tightens(options: &Value) -> bool {
@@ -174,40 +248,29 @@ fn only_tightens(options: &Value) -> bool {
     options.as_array().is_some_and(|options| options.iter().all(is_tight))
 }
 
-/// Raw access to devices, other containers' files, another runtime, the kernel.
-const REFUSED_UNLESS_EMPTY: [&str; 8] = [
-    "Devices",
-    "DeviceRequests",
-    "DeviceCgroupRules",
-    "VolumesFrom",
-    "Runtime",
-    "CgroupParent",
-    "Sysctls",
-    "VolumeDriver",
-];
+/// The machine's side of each device; `None` for one that cannot be judged.
+fn devices(value: &Value) -> Vec<Option<String>> {
+    let path_of = |device: &Value| {
+        let mut device = device.as_object()?.clone();
+        let device = Options::root(&mut device).ok()?;
+        device.find("PathOnHost")?.as_str().map(str::to_owned)
+    };
+    match value.as_array() {
+        Some(devices) => devices.iter().map(path_of).collect(),
+        None => vec![None],
+    }
+}
 
-/// Namespaces of the machine or of another module. `NetworkMode` is not here:
-/// modules on the host's network are usual, and it gives no files or processes.
-const REFUSED_IF_SHARED: [&str; 5] =
-    ["PidMode", "IpcMode", "UTSMode", "UsernsMode", "CgroupnsMode"];
+fn asks_nothing(value: &Value) -> bool {
+    is_empty(value) || value.as_f64() == Some(0.0)
+}
 
-const SYSTEM_PATHS: [&str; 15] = [
-    "/bin",
-    "/boot",
-    "/dev",
-    "/etc",
-    "/lib",
-    "/lib64",
-    "/proc",
-    "/root",
-    "/run/docker.sock",
-    "/sbin",
-    "/sys",
-    "/usr",
-    "/var/lib/aziot",
-    "/var/lib/docker",
-    "/var/run/docker.sock",
-];
+fn shortened(text: &str) -> String {
+    text.chars().take(SHOWN_CHARS).collect()
+}
 
-/// Bound by many manifests, for the time zone.
-const HARMLESS_FILES: [&str; 2] = ["/etc/localtime", "/etc/timezone"];
+const HOST_NETWORK: &str = "allow_host_network = true";
+const UNCONFINED: &str = "allow_unconfined = true";
+const ONLY_ELEVATED: &str = "only allow_elevated_docker_permissions = true";
+/// Of a value, in a message.
+const SHOWN_CHARS: usize = 100;

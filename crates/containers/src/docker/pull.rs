@@ -12,7 +12,8 @@ use http::HeaderValue;
 
 use super::DockerRuntime;
 use super::engine::Engine;
-use crate::{ImageReference, RegistryAuth, RuntimeError};
+use super::progress::Layers;
+use crate::{ImageReference, RegistryAuth, RuntimeError, Watcher};
 
 impl DockerRuntime {
     /// Pulls an image, or makes sure that the built-in one is there.
@@ -20,9 +21,10 @@ impl DockerRuntime {
         &self,
         image: &ImageReference,
         auth: Option<&RegistryAuth>,
+        watcher: Watcher<'_>,
     ) -> Result<(), RuntimeError> {
         let Some(builtin) = self.builtin(image) else {
-            return pull(&self.engine, image, auth, &self.clock).await;
+            return pull(&self.engine, image, auth, &self.clock, watcher).await;
         };
         let reference = builtin.image.to_string();
         match self.inspect_image(&reference).await? {
@@ -90,6 +92,7 @@ async fn pull(
     image: &ImageReference,
     auth: Option<&RegistryAuth>,
     clock: &Clock,
+    watcher: Watcher<'_>,
 ) -> Result<(), RuntimeError> {
     // One field holds tag or digest; a digest is the stronger of both.
     let version = image.digest().or(image.tag()).unwrap_or_default();
@@ -99,20 +102,42 @@ async fn pull(
         Some(auth) => engine.with_header("X-Registry-Auth", auth_header(auth)?),
         None => engine.docker().clone(),
     };
-    let mut progress = Box::pin(docker.create_image(Some(options), None, None));
+    let mut steps = Box::pin(docker.create_image(Some(options), None, None));
+    let mut layers = Layers::default();
     loop {
-        let Ok(step) = clock.timeout(PULL_SILENCE_MAX, progress.next()).await else {
-            return Err(RuntimeError::ImageUnavailable {
-                image: image.to_string(),
-                what: format!("the pull made no progress for {} s", PULL_SILENCE_MAX.as_secs()),
+        let Ok(step) = clock.timeout(PULL_SILENCE_MAX, steps.next()).await else {
+            let silence = PULL_SILENCE_MAX.as_secs();
+            return Err(RuntimeError::EngineProtocol {
+                what: format!("the pull of {image} made no progress for {silence} s"),
+                source: None,
             });
         };
         match step {
             None => return Ok(()),
-            Some(Ok(_)) => {}
-            Some(Err(source)) => return Err(engine.error(source)),
+            Some(Ok(step)) => watcher(layers.take(&step)),
+            Some(Err(source)) => return Err(refusal(image, engine.error(source))),
         }
     }
+}
+
+/// Tells a registry that says no from one that is away or does not get through: the one stays so
+/// until somebody changes the manifest or the image, the other is worth waiting for. Engines give
+/// both the status 500 once an answer has begun, so only their words tell.
+fn refusal(image: &ImageReference, error: RuntimeError) -> RuntimeError {
+    match error {
+        RuntimeError::Engine { status, message } if is_refusal(status, &message) => {
+            RuntimeError::ImageUnavailable {
+                image: image.to_string(),
+                what: format!("the pull is refused: {message}"),
+            }
+        }
+        error => error,
+    }
+}
+
+fn is_refusal(status: u16, message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    matches!(status, 400 | 401 | 403 | 404) || REFUSALS.iter().any(|words| message.contains(words))
 }
 
 /// URL-safe base64 of JSON (`edge-runtime.md` §1.6).
@@ -136,3 +161,63 @@ fn auth_header(auth: &RegistryAuth) -> Result<HeaderValue, RuntimeError> {
 /// Engines report progress several times a second while bytes flow; a stalled
 /// registry connection is given up by them after minutes.
 const PULL_SILENCE_MAX: Duration = Duration::from_secs(300);
+
+/// Words by which Docker, containerd and podman say that a registry has answered and does not give
+/// the image, or that this machine cannot hold it.
+const REFUSALS: [&str; 14] = [
+    "manifest unknown",
+    "name unknown",
+    "repository name not known",
+    "repository does not exist",
+    "not found",
+    "access denied",
+    "access to the resource is denied",
+    "authorization failed",
+    "unauthorized",
+    "authentication required",
+    "incorrect username or password",
+    "no basic auth credentials",
+    "no matching manifest",
+    "no space left on device",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registry_that_says_no_is_told_from_one_that_is_away() {
+        for (status, message, expected) in [
+            (404, "manifest for r.test/a:9 not found: manifest unknown: manifest unknown", true),
+            (
+                404,
+                "pull access denied for a, repository does not exist or may require 'docker login'",
+                true,
+            ),
+            (500, "unauthorized: authentication required", true),
+            (500, "Head \"https://r.test/v2/a/manifests/1\": no basic auth credentials", true),
+            (500, "no matching manifest for linux/arm64/v8 in the manifest list entries", true),
+            (500, "failed to register layer: write /x: no space left on device", true),
+            (500, "failed to resolve reference \"r.test/a:1\": r.test/a:1: not found", true),
+            (
+                500,
+                "Get \"https://r.test/v2/\": dial tcp 192.0.2.1:443: connect: connection refused",
+                false,
+            ),
+            (500, "Get \"https://r.test/v2/\": dial tcp: lookup r.test: no such host", false),
+            (
+                500,
+                "Get \"https://r.test/v2/\": net/http: request canceled (Client.Timeout exceeded)",
+                false,
+            ),
+            (500, "received unexpected HTTP status: 503 Service Unavailable", false),
+            (500, "toomanyrequests: You have reached your pull rate limit", false),
+            (500, "unexpected EOF", false),
+        ] {
+            assert_eq!(is_refusal(status, message), expected, "{message}");
+            let image: ImageReference = "r.test/a:1".parse().unwrap();
+            let error = refusal(&image, RuntimeError::Engine { status, message: message.into() });
+            assert_eq!(matches!(error, RuntimeError::ImageUnavailable { .. }), expected);
+        }
+    }
+}

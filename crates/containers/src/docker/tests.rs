@@ -43,6 +43,7 @@ impl FakeEngine {
             uri: self.uri.clone(),
             network: NetworkSettings::default(),
             allow_elevated: true,
+            policy: HostPolicy::default(),
             protected_paths: Vec::new(),
             catalogue,
         })
@@ -108,7 +109,9 @@ async fn read_request(stream: &mut UnixStream) -> Option<Request> {
 
 fn usual_answers(line: &str) -> Option<Answer> {
     Some(match line {
-        "GET /version" => (200, json!({ "Version": "20.10.24", "ApiVersion": "1.41" })),
+        "GET /version" | "GET /v1.41/version" => {
+            (200, json!({ "Version": "20.10.24", "ApiVersion": "1.41" }))
+        }
         "GET /v1.41/networks" => (200, json!([{ "Name": "azure-iot-edge", "Id": "n" }])),
         "POST /v1.41/containers/create?name=tempSensor&platform=" => {
             (201, json!({ "Id": "c", "Warnings": [] }))
@@ -267,6 +270,7 @@ async fn an_engine_that_is_not_there_or_too_old_is_named() {
         uri: uri.to_owned(),
         network: NetworkSettings::default(),
         allow_elevated: true,
+        policy: HostPolicy::default(),
         protected_paths: Vec::new(),
         catalogue: Catalogue::empty(),
     };

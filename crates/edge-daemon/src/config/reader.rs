@@ -147,6 +147,24 @@ impl<'d, 't> Section<'d, 't> {
         }
     }
 
+    /// A list of strings, each with the line of the list; empty when it is not there.
+    pub(super) fn strings(&mut self, key: &'static str, max: usize) -> Vec<Found<&'d str>> {
+        let Some(found) = self.typed(key, "a list of quoted strings", DeValue::as_array) else {
+            return Vec::new();
+        };
+        let texts: Option<Vec<&str>> =
+            found.value.iter().map(|entry| entry.get_ref().as_str()).collect();
+        match texts {
+            Some(texts) if texts.len() <= max => {
+                texts.into_iter().map(|text| found.with(text)).collect()
+            }
+            _ => {
+                self.wrong(&found, format!("is not a list of up to {max} quoted strings"));
+                Vec::new()
+            }
+        }
+    }
+
     pub(super) fn section(&mut self, key: &'static str) -> Option<Section<'d, 't>> {
         let found = self.typed(key, "a table", DeValue::as_table)?;
         Some(Section {
@@ -213,6 +231,11 @@ impl<'d, 't> Section<'d, 't> {
     /// Reports a problem at the section itself.
     pub(super) fn lacks(&self, key: &str, what: &str) {
         self.findings.problem(self.line, &self.named(key), what);
+    }
+
+    /// Reports a problem with the section as a whole.
+    pub(super) fn complain(&self, what: &str) {
+        self.findings.problem(self.line, &self.path, what);
     }
 
     /// A key that would change what the daemon does, if it were served.

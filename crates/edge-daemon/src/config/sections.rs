@@ -4,6 +4,7 @@ mod agent;
 mod edge_ca;
 mod engine;
 mod garbage;
+mod policy;
 mod provisioning;
 mod shape;
 
@@ -30,6 +31,7 @@ pub(super) fn document(mut root: Section<'_, '_>) -> Option<Config> {
     let listen_management = listen(&mut root);
     let edge_ca = edge_ca::section(&mut root).unwrap_or_else(EdgeCaConfig::quickstart);
     let engine = engine::section(&mut root);
+    let policy = policy::section(&mut root, allow_elevated.as_ref().map(|found| found.value));
     let image_garbage_collection = garbage::section(&mut root);
     root.finish();
     Some(Config {
@@ -47,6 +49,7 @@ pub(super) fn document(mut root: Section<'_, '_>) -> Option<Config> {
         listen_management,
         edge_ca,
         engine,
+        policy,
         image_garbage_collection,
         notes: Vec::new(),
     })

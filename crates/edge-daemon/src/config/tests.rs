@@ -736,3 +736,45 @@ fn garbage_collection_is_read() {
     let told = GarbageCollection { enabled: false, recurrence: 2 * day, age: 30 * day, at };
     assert_eq!(read(section), told);
 }
+
+#[test]
+fn the_policy_names_what_a_deployment_may_ask() {
+    let with_policy = |policy: &str| {
+        let top = "allow_elevated_docker_permissions = false";
+        format!("{}\n[farshore.policy]\n{policy}\n", with_top(top))
+    };
+    assert_eq!(good(&with_top("")).policy, containers::HostPolicy::default());
+    let policy = good(&with_policy(
+        r#"allow_bind = ["/etc/app", "/var/run/docker.sock"]
+allow_devices = ["/dev/ttyUSB0"]
+allow_capabilities = ["NET_ADMIN", "cap_sys_time"]
+allow_options = ["Sysctls"]
+allow_host_network = true"#,
+    ))
+    .policy;
+    assert_eq!(policy.bind, [Path::new("/etc/app"), Path::new("/var/run/docker.sock")]);
+    assert_eq!(policy.devices, [Path::new("/dev/ttyUSB0")]);
+    assert_eq!(policy.capabilities, ["NET_ADMIN".to_owned(), "SYS_TIME".to_owned()].into());
+    assert_eq!(policy.options, ["Sysctls".to_owned()].into());
+    assert!(policy.host_network && !policy.privileged && !policy.host_pid && !policy.unconfined);
+
+    for (line, what) in [
+        ("allow_bind = \"/etc\"", "is of type string; write a list"),
+        ("allow_bind = [1]", "is not a list of up to 100 quoted strings"),
+        ("allow_bind = [\"etc\"]", "holds \"etc\", which is not an absolute path"),
+        ("allow_devices = [\"/dev/../x\"]", "holds \"/dev/../x\", which is not an absolute path"),
+        ("allow_capabilities = [\"NET ADMIN\"]", "holds \"NET ADMIN\", which is not a capability"),
+        ("allow_options = [\"Memory\"]", "holds \"Memory\", which is not one of UTSMode"),
+        ("allow_host_network = \"yes\"", "is of type string; write true or false"),
+        ("allow_everything = true", "is not a key of config.toml here"),
+    ] {
+        let key = line.split_once(' ').unwrap().0;
+        check(&with_policy(line), &format!("6: farshore.policy.{key} {what}"));
+    }
+    // It would not do what it seems to do.
+    for top in ["", "allow_elevated_docker_permissions = true"] {
+        let text = format!("{}\n[farshore.policy]\nallow_bind = []\n", with_top(top));
+        check(&text, "5: farshore.policy has an effect only when");
+    }
+    check(&format!("{}\n[farshore.polici]\n", with_top("")), "5: farshore.polici is not a key");
+}

@@ -99,6 +99,7 @@ async fn containers(
         uri: uri.clone(),
         network: config.engine.network.clone(),
         allow_elevated: config.allow_elevated_docker_permissions,
+        policy: config.policy.clone(),
         protected_paths,
         catalogue,
     };

@@ -67,3 +67,14 @@ fn what_is_missing_is_told_apart_from_what_fails() {
     assert!(read(&path).unwrap_err().is_not_found());
     assert!(space(dir.path()).unwrap().total_bytes > 0);
 }
+
+#[test]
+fn links_are_followed_as_far_as_the_path_exists() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = fs::canonicalize(dir.path()).unwrap();
+    create_dir(&dir.join("real/below")).unwrap();
+    symlink(Path::new("real"), &dir.join("link")).unwrap();
+    assert_eq!(follow_links(&dir.join("link/below/new/x")), dir.join("real/below/new/x"));
+    assert_eq!(follow_links(&dir.join("link/../link")), dir.join("real"));
+    assert_eq!(follow_links(Path::new("/no/such/thing")), Path::new("/no/such/thing"));
+}
