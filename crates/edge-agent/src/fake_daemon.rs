@@ -13,7 +13,7 @@ use host::signals::Shutdown;
 use iot_proto::management::{
     DecryptRequest, DecryptResponse, EncryptRequest, EncryptResponse, ErrorBody, ExitStatus,
     Identities, Identity, IdentityCreate, ManagementRoute, ModuleDetails, ModuleList, ModuleSpec,
-    ModuleStatus, RuntimeStatus, SystemInfo, WorkloadRoute,
+    ModuleStatus, Pull, Pulls, RuntimeStatus, SystemInfo, WorkloadRoute,
 };
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -39,7 +39,11 @@ pub(crate) struct State {
     pub(crate) calls: Vec<String>,
     /// Calls that fail, with their message.
     pub(crate) failing: BTreeMap<String, String>,
+    /// Pulls under way, as they are shown.
+    pub(crate) pulls: Vec<Pull>,
     generations: u32,
+    /// What it was told of the agent.
+    pub(crate) agent: Option<ModuleSpec>,
 }
 
 /// A module of the daemon.
@@ -268,6 +272,13 @@ fn management(route: &ManagementRoute, body: &[u8], state: &mut State) -> HttpRe
             json(StatusCode::CREATED, &shown)
         }
         Route::PrepareUpdate(_) => empty(),
+        Route::ListPulls => json(StatusCode::OK, &Pulls { pulls: state.pulls.clone() }),
+        Route::UpdateModule(name) if name == "edgeAgent" => {
+            let module = FakeModule { spec: read(body), status: "running", exit_code: None };
+            let shown = details(&module);
+            state.agent = Some(module.spec);
+            json(StatusCode::CREATED, &shown)
+        }
         Route::DeleteModule(name) => match state.modules.remove(name) {
             Some(_) => empty(),
             None => refuse(StatusCode::NOT_FOUND, "no such module".into()),

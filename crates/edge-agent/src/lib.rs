@@ -18,12 +18,14 @@ mod error;
 mod execute;
 #[cfg(test)]
 mod fake_daemon;
+mod itself;
 mod line;
 mod logs;
 mod methods;
 mod metrics;
 mod observe;
 mod plan;
+mod ports;
 mod reconcile;
 mod record;
 mod report;

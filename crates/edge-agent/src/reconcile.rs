@@ -26,6 +26,7 @@ use crate::backup::State;
 use crate::desired::Desired;
 use crate::error::chain;
 use crate::execute::{Done, Effect, Executor, Stopped};
+use crate::itself::Itself;
 use crate::line::News;
 use crate::methods;
 use crate::metrics::{self, Counters};
@@ -75,6 +76,7 @@ pub(crate) struct Reconciler {
 
     records: Records,
     executor: Executor,
+    itself: Itself,
     busy: BTreeMap<ModuleId, Purpose>,
     /// Modules touched since, with the number of the look that will show it.
     unseen: BTreeMap<ModuleId, u64>,
@@ -103,6 +105,7 @@ impl Reconciler {
     ) -> Self {
         Self {
             executor: Executor::new(management.clone(), outlets.counters.clone(), clock.clone()),
+            itself: Itself::new(management.clone(), clock.clone()),
             started_at: clock.wall(),
             look_at: clock.now(),
             look_not_before: clock.now(),
@@ -145,6 +148,7 @@ impl Reconciler {
             }
             let plan = self.judged_plan();
             self.execute(plan.jobs);
+            self.tell_itself();
             self.report(&plan.standings);
             wake_at = plan.wake_at;
         }
@@ -296,6 +300,16 @@ impl Reconciler {
             let identities = self.observation.as_ref().map(|observation| &observation.identities);
             let identity = identities.and_then(|identities| identities.get(&job.module)).cloned();
             self.executor.begin(job, identity);
+        }
+    }
+
+    /// Between the jobs: the daemon may begin this agent anew for it.
+    fn tell_itself(&mut self) {
+        if self.busy.is_empty()
+            && self.observation.is_some()
+            && let Some(deployment) = self.rollout.deployment()
+        {
+            self.itself.tell(&deployment.config, &self.settings.surroundings.agent_env);
         }
     }
 

@@ -172,11 +172,18 @@ fn compose(facts: &Facts<'_>, detail: Detail) -> Object {
 
 /// The agent is part of the daemon: it says so, and that its image changes nothing.
 fn agent_entry(facts: &Facts<'_>, detail: Detail) -> Object {
+    let seen = facts.observation.modules.get(&ModuleId::edge_agent());
+    // What is wrong with it, the daemon says after the first words.
+    let problem = seen.and_then(|seen| seen.description.as_deref()?.split_once("; "));
+    let description = match problem {
+        Some((_, problem)) => format!("{BUILT_IN}; {problem}"),
+        None => BUILT_IN.to_owned(),
+    };
     let mut entry = object(json!({
         "type": "docker",
         "runtimeStatus": if facts.is_ending { "unknown" } else { "running" },
         "exitCode": 0,
-        "statusDescription": BUILT_IN,
+        "statusDescription": description,
         "lastStartTimeUtc": round_trip_or_never(Some(facts.started_at)),
         "lastExitTimeUtc": NEVER,
     }));

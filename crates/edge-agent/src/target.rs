@@ -12,6 +12,7 @@ use model::ModuleId;
 use serde_json::Value;
 
 use crate::environment::environment;
+use crate::ports;
 use crate::settings::Surroundings;
 use crate::variables::Variables;
 
@@ -48,6 +49,7 @@ impl Deployment {
     pub(crate) fn new(version: u64, config: AgentConfig, surroundings: &Surroundings) -> Self {
         let env = config.edge_agent.as_ref().map(|agent| &agent.env);
         let variables = Variables::read(&surroundings.agent_env, env);
+        let surroundings = &ports::published(surroundings, &config);
         let modules = config
             .all_modules()
             .map(|(module, module_config)| {

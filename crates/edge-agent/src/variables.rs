@@ -204,7 +204,7 @@ const COOL_OFF_MAX: u64 = 300;
 const MINUTES_MAX: u64 = 10 * 365 * 24 * 60;
 
 /// Variables of the original that change nothing here, with the reason.
-const ANSWERS: [(&str, &str); 32] = [
+const ANSWERS: [(&str, &str); 31] = [
     ("BackupConfigFilePath", "the deployment is kept sealed in the daemon's directory"),
     ("BackupFolder", STORAGE),
     ("CloseCloudConnectionOnIdleTimeout", "the connection is kept"),
@@ -232,7 +232,6 @@ const ANSWERS: [(&str, &str); 32] = [
     ("RocksDB_MaxOpenFiles", STORAGE),
     ("RocksDB_MaxTotalWalSize", STORAGE),
     ("SendRuntimeQualityTelemetry", TELEMETRY),
-    ("StorageFolder", STORAGE),
     ("Storage_LogLevel", STORAGE),
     ("UseOfflineCheck", "modules start without waiting for the hub anyway"),
     ("UsePersistentStorage", STORAGE),

@@ -35,6 +35,9 @@ pub(crate) struct Counters {
     twins_read: Counted,
     twins_reported: Counted,
     methods: Counted,
+    twin_read_seconds: Measured,
+    twin_report_seconds: Measured,
+    method_seconds: Measured,
     connected: Counted,
     refused: Counted,
     disconnected: Counted,
@@ -141,6 +144,21 @@ impl Counters {
             retried: counted("operation_retry", "Operations tried again"),
             offline: counted("offline_count", "Times that the hub went away"),
             offline_seconds: measured("offline_duration_seconds", "How long it was away", long),
+            twin_read_seconds: measured(
+                "gettwin_duration_seconds",
+                "Times of reading twins",
+                short,
+            ),
+            twin_report_seconds: measured(
+                "reported_properties_update_duration_seconds",
+                "Times of taking patches of reported properties",
+                short,
+            ),
+            method_seconds: measured(
+                "direct_method_duration_seconds",
+                "Times from the call of a direct method to its answer",
+                short,
+            ),
             sizes: measured("message_size_bytes", "Sizes of messages taken", sizes),
             send_seconds: measured("message_send_duration_seconds", "Times of sending", short),
             process_seconds: measured(
@@ -218,19 +236,31 @@ impl Counters {
         self.process_seconds.add(labels, since_taken.as_secs_f64());
     }
 
-    pub(crate) fn twin_read(&self, id: &IdentityId, from_hub: bool) {
+    /// A twin was read, which took so long.
+    pub(crate) fn twin_read(&self, id: &IdentityId, from_hub: bool, took: Duration) {
         let source = if from_hub { "upstream" } else { "edge_hub" };
-        self.twins_read.add(vec![("source", source.to_owned()), ("id", id.to_string())], 1);
+        let labels = vec![("source", source.to_owned()), ("id", id.to_string())];
+        self.twins_read.add(labels.clone(), 1);
+        self.twin_read_seconds.add(labels, took.as_secs_f64());
     }
 
-    pub(crate) fn twin_reported(&self, id: &IdentityId, to_hub: bool) {
+    /// A patch of reported properties was taken, which took so long.
+    pub(crate) fn twin_reported(&self, id: &IdentityId, to_hub: bool, took: Duration) {
         let target = if to_hub { "upstream" } else { "edge_hub" };
-        self.twins_reported.add(vec![("target", target.to_owned()), ("id", id.to_string())], 1);
+        let labels = vec![("target", target.to_owned()), ("id", id.to_string())];
+        self.twins_reported.add(labels.clone(), 1);
+        self.twin_report_seconds.add(labels, took.as_secs_f64());
     }
 
     /// `from` is `upstream`, or `module` for one of this device.
     pub(crate) fn method(&self, from: &'static str, to: &IdentityId) {
         self.methods.add(vec![("from", from.to_owned()), ("to", to.to_string())], 1);
+    }
+
+    /// A client answered a method after so long.
+    pub(crate) fn method_answered(&self, from: &'static str, to: &IdentityId, after: Duration) {
+        let labels = vec![("from", from.to_owned()), ("to", to.to_string())];
+        self.method_seconds.add(labels, after.as_secs_f64());
     }
 
     pub(crate) fn client_connected(&self, id: &IdentityId) {
@@ -318,6 +348,9 @@ mod tests {
             since_taken: Duration::from_secs(2),
         };
         counters.delivered(&delivered);
+        counters.twin_read(&sender, true, Duration::from_millis(2));
+        counters.twin_reported(&sender, false, Duration::from_millis(2));
+        counters.method_answered("module", &sender, Duration::from_millis(2));
         for number in 0..SERIES_MAX + 10 {
             counters.taken(&sender, &message(&number.to_string()));
         }
@@ -332,6 +365,15 @@ mod tests {
             ),
             format!(
                 "edgehub_messages_received_total{{{common},route_output=\"other\",id=\"other\"}} 10\n"
+            ),
+            format!(
+                "edgehub_gettwin_duration_seconds_count{{{common},source=\"upstream\",id=\"edge1/a\"}} 1\n"
+            ),
+            format!(
+                "edgehub_reported_properties_update_duration_seconds_count{{{common},target=\"edge_hub\",id=\"edge1/a\"}} 1\n"
+            ),
+            format!(
+                "edgehub_direct_method_duration_seconds_count{{{common},from=\"module\",to=\"edge1/a\"}} 1\n"
             ),
             format!(
                 "edgehub_message_send_duration_seconds_count{{{common},from=\"edge1/a\",to=\"upstream\",from_route_output=\"out\",to_route_input=\"\"}} 1\n"

@@ -33,6 +33,14 @@ pub(crate) enum Reply {
 }
 
 impl Reply {
+    /// As metrics name it.
+    fn caller(&self) -> &'static str {
+        match self {
+            Self::Upstream(_) => "upstream",
+            Self::Local(_) => "module",
+        }
+    }
+
     fn answer(self, response: MethodResponse) {
         match self {
             Self::Upstream(reply) => reply.send(response.status, response.payload),
@@ -69,14 +77,22 @@ impl Calls {
         Some(call)
     }
 
-    /// The client's answer. Late ones, and those to another's call, are ignored.
-    pub(crate) fn answer(&self, callee: &IdentityId, call: Uuid, response: MethodResponse) {
+    /// The client's answer. Late ones, and those to another's call, are ignored. Gives who called,
+    /// and when.
+    pub(crate) fn answer(
+        &self,
+        callee: &IdentityId,
+        call: Uuid,
+        response: MethodResponse,
+    ) -> Option<(&'static str, Mono)> {
         let mut open = self.open.lock();
-        if open.get(&call).is_some_and(|known| known.callee == *callee)
-            && let Some(known) = open.remove(&call)
-        {
-            known.reply.answer(response);
+        if open.get(&call).is_none_or(|known| known.callee != *callee) {
+            return None;
         }
+        let Call { reply, since, .. } = open.remove(&call)?;
+        let caller = reply.caller();
+        reply.answer(response);
+        Some((caller, since))
     }
 
     /// Nobody takes this call.

@@ -231,15 +231,21 @@ impl DeviceLink for Link {
 
     async fn twin(&self) -> Result<Value, Fault> {
         let is_online = self.core.upstream.connected_since().is_some();
-        self.core.counters.twin_read(self.id(), is_online);
-        self.core.twins.read(&self.core, self.id()).await
+        let begun = self.core.clock.now();
+        let twin = self.core.twins.read(&self.core, self.id()).await;
+        let took = self.core.clock.now() - begun;
+        self.core.counters.twin_read(self.id(), is_online, took);
+        twin
     }
 
     async fn report(&self, patch: Object, expected: Option<u64>) -> Result<Option<u64>, Fault> {
         let is_online = self.core.upstream.connected_since().is_some();
-        self.core.counters.twin_reported(self.id(), is_online);
+        let begun = self.core.clock.now();
         let notice = twin_changes::notice(&self.core, self.id(), &patch);
-        let version = self.core.twins.report(&self.core, self.id(), patch, expected).await?;
+        let version = self.core.twins.report(&self.core, self.id(), patch, expected).await;
+        let took = self.core.clock.now() - begun;
+        self.core.counters.twin_reported(self.id(), is_online, took);
+        let version = version?;
         if let Some(notice) = notice {
             twin_changes::store(&self.core, &self.sender(), &notice).await;
         }
@@ -270,7 +276,10 @@ impl DeviceLink for Link {
     }
 
     fn method_answer(&self, call: Uuid, response: MethodResponse) {
-        self.core.calls.answer(self.id(), call, response);
+        if let Some((caller, since)) = self.core.calls.answer(self.id(), call, response) {
+            let after = self.core.clock.now() - since;
+            self.core.counters.method_answered(caller, self.id(), after);
+        }
     }
 
     async fn settle(&self, lock: Uuid, outcome: Settlement) -> Result<(), Fault> {

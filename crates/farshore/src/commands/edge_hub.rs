@@ -9,7 +9,8 @@ use host::signals::Shutdown;
 
 use super::{Failure, USAGE};
 use crate::compose::edge::{
-    EDGE_HUB_LISTEN, EDGE_HUB_LISTEN_AMQP, EDGE_HUB_LISTEN_HTTPS, EdgeHubListen,
+    EDGE_HUB_LISTEN, EDGE_HUB_LISTEN_AMQP, EDGE_HUB_LISTEN_HTTPS, EDGE_HUB_LISTEN_METRICS,
+    EdgeHubListen,
 };
 use crate::compose::rest;
 
@@ -20,17 +21,20 @@ pub(crate) struct Arguments {}
 pub(crate) async fn run(_: Arguments) -> Result<(), Failure> {
     let env: BTreeMap<String, String> = host::env::vars().into_iter().collect();
     let mut settings = Settings::from_env(&env)?;
-    if let Some(mqtt) = address(&env, EDGE_HUB_LISTEN)? {
-        let usual = EdgeHubListen::beside(mqtt);
-        let amqp = address(&env, EDGE_HUB_LISTEN_AMQP)?.unwrap_or(usual.amqp);
-        let https = address(&env, EDGE_HUB_LISTEN_HTTPS)?.unwrap_or(usual.https);
-        settings.listen.mqtt = Sockets::At(vec![mqtt]);
-        settings.listen.amqp = Sockets::At(vec![amqp]);
-        settings.listen.https = Sockets::At(vec![https]);
-        if let Sockets::At(metrics) = &mut settings.listen.metrics {
+    if let Some(mqtt) = addresses(&env, EDGE_HUB_LISTEN)? {
+        let first = mqtt[0];
+        let usual = EdgeHubListen::beside(first);
+        let amqp = addresses(&env, EDGE_HUB_LISTEN_AMQP)?.unwrap_or(vec![usual.amqp]);
+        let https = addresses(&env, EDGE_HUB_LISTEN_HTTPS)?.unwrap_or(vec![usual.https]);
+        settings.listen.mqtt = Sockets::At(mqtt);
+        settings.listen.amqp = Sockets::At(amqp);
+        settings.listen.https = Sockets::At(https);
+        if let Some(metrics) = addresses(&env, EDGE_HUB_LISTEN_METRICS)? {
+            settings.listen.metrics = Sockets::At(metrics);
+        } else if let Sockets::At(metrics) = &mut settings.listen.metrics {
             // At the same address as the rest: others on this machine have metrics, too.
             metrics.truncate(1);
-            metrics.iter_mut().for_each(|address| address.set_ip(mqtt.ip()));
+            metrics.iter_mut().for_each(|address| address.set_ip(first.ip()));
         }
         if !env.keys().any(|name| name.eq_ignore_ascii_case("StorageFolder")) {
             // A process has no file system of its own; it is started in its data directory.
@@ -46,10 +50,14 @@ pub(crate) async fn run(_: Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
-/// An address that the daemon has set.
-fn address(env: &BTreeMap<String, String>, name: &str) -> Result<Option<SocketAddr>, Failure> {
+/// Addresses that the daemon or the agent has set, with commas between them; never none.
+fn addresses(
+    env: &BTreeMap<String, String>,
+    name: &str,
+) -> Result<Option<Vec<SocketAddr>>, Failure> {
     let Some(text) = env.get(name) else { return Ok(None) };
-    text.parse()
+    let addresses: Result<Vec<SocketAddr>, _> = text.split(',').map(str::parse).collect();
+    addresses
         .map(Some)
         .map_err(|_| Failure::new(USAGE, format!("{name} is {text:?}; expected ADDRESS:PORT")))
 }

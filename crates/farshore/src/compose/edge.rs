@@ -28,6 +28,8 @@ pub(crate) const EDGE_HUB_LISTEN: &str = "FARSHORE_EDGE_LISTEN";
 pub(crate) const EDGE_HUB_LISTEN_AMQP: &str = "FARSHORE_EDGE_LISTEN_AMQP";
 /// The same for HTTPS.
 pub(crate) const EDGE_HUB_LISTEN_HTTPS: &str = "FARSHORE_EDGE_LISTEN_HTTPS";
+/// The same for metrics, where the manifest publishes their port; set by the agent.
+pub(crate) const EDGE_HUB_LISTEN_METRICS: &str = "FARSHORE_EDGE_LISTEN_METRICS";
 
 /// Where an edge hub that is a process listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
