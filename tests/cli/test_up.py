@@ -3,13 +3,11 @@
 import json
 import re
 import signal
-import tempfile
 import time
-from pathlib import Path
 
 import pytest
 
-from harness import docker
+from harness import docker, scratch
 from harness.program import Service, farshore, processes_with
 from harness.wait import until
 
@@ -48,7 +46,7 @@ class Up:
 @pytest.fixture(scope="module")
 def data():
     # Short: sockets lie below it.
-    return Path(tempfile.mkdtemp(prefix="fu-", dir="/tmp")) / "data"
+    return scratch.directory("fu-") / "data"
 
 
 @pytest.fixture
@@ -107,7 +105,7 @@ def test_a_run_may_be_limited_and_begun_anew(data):
 
 @pytest.mark.docker
 def test_with_an_engine_modules_are_containers():
-    data = Path(tempfile.mkdtemp(prefix="fu-", dir="/tmp")) / "data"
+    data = scratch.directory("fu-") / "data"
     up = Up(data).start()
     try:
         # The images are made and loaded first.

@@ -1,13 +1,13 @@
 """Certificates of devices, as an operator would make them: self-signed, or by a CA of one's own."""
 
 import datetime
-import tempfile
-from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from harness import scratch
 
 VALID_DAYS = 30
 
@@ -18,7 +18,7 @@ class Certificate:
     def __init__(self, certificate, key, chain=()):
         self.x509 = certificate
         self.key = key
-        folder = Path(tempfile.mkdtemp(prefix="farshore-cert-"))
+        folder = scratch.directory("farshore-cert-")
         self.path = folder / "certificate.pem"
         self.key_path = folder / "key.pem"
         self.path.write_text("".join(pem(part) for part in [certificate, *chain]))

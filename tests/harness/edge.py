@@ -3,13 +3,11 @@
 import json
 import os
 import socket
-import tempfile
 import uuid
-from pathlib import Path
 
 from msrest.exceptions import HttpOperationError
 
-from harness import addresses, docker, sdk
+from harness import addresses, docker, scratch, sdk
 from harness.program import Service, binary, farshore, kill_process, processes_with
 from harness.wait import TooLate, until
 
@@ -29,7 +27,7 @@ class Edge:
         self.device_id = self.device.device_id
         self.address = addresses.free("127.0.11")
         # Short: the paths of sockets below it are bounded (108 bytes).
-        self.dir = Path(tempfile.mkdtemp(prefix="fe-", dir="/tmp"))
+        self.dir = scratch.directory("fe-")
         os.chmod(self.dir, 0o755)
         # What modules and leaf devices call this device: an alias in the containers' network, or
         # the address where the process listens.

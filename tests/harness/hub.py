@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import tempfile
 import uuid
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import requests
 from azure.iot.hub import IoTHubConfigurationManager, IoTHubRegistryManager
 
-from harness import addresses, certificates, sas
+from harness import addresses, certificates, sas, scratch
 from harness.events import EventLog
 from harness.program import Service, farshore
 
@@ -24,7 +23,7 @@ class Hub:
         """`trust` takes the hub's CA; `settings` are further lines for the settings file."""
         self.trust = trust
         self.address = addresses.free("127.0.10")
-        self.dir = Path(tempfile.mkdtemp(prefix="farshore-hub-"))
+        self.dir = scratch.directory("farshore-hub-")
         self.data_dir = Path(data_dir) if data_dir else self.dir / "data"
         self.settings = self.dir / "hub.toml"
         self.settings.write_text(

@@ -5,10 +5,8 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
-from pathlib import Path
 
-from harness import addresses
+from harness import addresses, scratch
 from harness.wait import until
 
 USER = "device"
@@ -23,7 +21,7 @@ def is_installed():
 
 class Registry:
     def __init__(self):
-        self.dir = Path(tempfile.mkdtemp(prefix="farshore-registry-"))
+        self.dir = scratch.directory("farshore-registry-")
         self.address = f"127.0.16.1:{PORT}"
         self.process = None
         self.pushed = []

@@ -1,15 +1,15 @@
 """The CAs that the clients of these tests trust: one file that every new hub adds to."""
 
 import os
-import tempfile
-from pathlib import Path
+
+from harness import scratch
 
 
 class Trust:
     """A bundle of CA certificates, known to the service SDK by its environment variable."""
 
     def __init__(self):
-        self.path = Path(tempfile.mkdtemp(prefix="farshore-trust-")) / "ca-bundle.pem"
+        self.path = scratch.directory("farshore-trust-") / "ca-bundle.pem"
         self.path.write_text("")
         os.environ["REQUESTS_CA_BUNDLE"] = str(self.path)
 

@@ -47,6 +47,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    if let Err(error) = host::process::leave_no_cores() {
+        eprintln!("error: cannot turn core files off, in which keys would be: {error}");
+        return ExitCode::FAILURE;
+    }
     let outcome = if called_as("iotedge") {
         commands::block_on_small(iotedge::run(iotedge::Arguments::parse()))
     } else {

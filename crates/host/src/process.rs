@@ -11,7 +11,9 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{
+    Pid, PidfdFlags, Resource, Rlimit, Signal, getrlimit, pidfd_open, pidfd_send_signal, setrlimit,
+};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 pub use tokio::process::{ChildStderr, ChildStdout};
@@ -20,6 +22,13 @@ use crate::net::{self, TcpListener};
 
 mod family;
 mod spawner;
+
+/// This process and those that it starts leave no core files: keys would be in them. Whoever has to
+/// look into a crash raises the limit again (`prlimit --core`).
+pub fn leave_no_cores() -> io::Result<()> {
+    let maximum = getrlimit(Resource::Core).maximum;
+    Ok(setrlimit(Resource::Core, Rlimit { current: Some(0), maximum })?)
+}
 
 /// A program to be started.
 #[derive(Debug, Clone)]
