@@ -7,6 +7,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from azure.iot.device import X509, IoTHubDeviceClient, IoTHubModuleClient, Message, MethodResponse
+from azure.iot.device.exceptions import ClientError
 
 # The SDK's own is 10 s; a test that restarts a server need not wait that long.
 RETRY_SECONDS = 1
@@ -118,6 +119,21 @@ def settle(name, handle, how):
         raise NotOffered("the SDK has no call for it; it completes a message when it is received")
 
 
+def invoke(name, device, module, method, payload):
+    question = {
+        "methodName": method,
+        "payload": payload,
+        "responseTimeoutInSeconds": 20,
+        "connectTimeoutInSeconds": 20,
+    }
+    try:
+        return clients[name].invoke_method(question, device, module)
+    except ClientError as error:
+        if "only supported on module clients generated from an edge environment" in f"{error.__cause__}":
+            raise NotOffered("the SDK lets only modules ask that are made from their environment") from None
+        raise
+
+
 CALLS = {
     "open": open_,
     "close": close,
@@ -125,6 +141,7 @@ CALLS = {
     "send_batch": send_batch,
     "listen": listen,
     "settle": settle,
+    "invoke": invoke,
     "twin": lambda name: clients[name].get_twin(),
     "report": lambda name, patch: clients[name].patch_twin_reported_properties(patch),
 }

@@ -1,6 +1,6 @@
-"""Every protocol of an edge device: what it speaks to its hub, and what leaf devices speak to it."""
+"""Every protocol of an edge device towards its hub. What leaf devices and modules speak to it is in
+`matrix/`."""
 
-import uuid
 from pathlib import Path
 
 import pytest
@@ -79,60 +79,6 @@ def test_upstream(new_hub, node, protocol):
         until("the sensor follows", lambda: twin().get("SendInterval") == 3, 30)
     finally:
         edge.stop()
-
-
-@pytest.fixture(scope="module")
-def edge(hub):
-    edge = Edge(hub).start()
-    try:
-        edge.deploy(manifest.deployment())
-        edge.wait_until_hub_listens()
-        yield edge
-    finally:
-        edge.stop()
-
-
-def client_of(node, edge, leaf, protocol):
-    """With a certificate, Node's SDK forgets the gateway; as its users have to, we name it as the hub."""
-    client = node.client(leaf, protocol, gateway=edge.host_name, ca_pem=edge.trust_pem())
-    if leaf.certificate:
-        client._arguments.update(host=edge.host_name, gateway=None)
-    return client
-
-
-@pytest.mark.parametrize("credential", ["key", "thumbprint"])
-@pytest.mark.parametrize("protocol", ["mqtt", "mqtt-ws", "amqp", "amqp-ws"])
-def test_a_leaf_device(hub, edge, node, protocol, credential):
-    """Telemetry, a method, the twin, and messages to it with what became of them."""
-    scope = edge.device.document.device_scope
-    name = f"leaf-{uuid.uuid4().hex[:8]}"
-    leaf = edge.new_leaf() if credential == "key" else hub.new_self_signed(name, device_scope=scope)
-    with client_of(node, edge, leaf, protocol) as client:
-        for number in range(5):
-            client.send(str(number), properties={"n": str(number)})
-        until("telemetry", lambda: values(hub, leaf.sender) == list(range(5)), 30)
-        client.listen("methods", method="echo", status=200)
-        assert hub.registry().invoke_device_method(leaf.device_id, ECHO).payload == {"got": 7}
-        client.report({"colour": "red"})
-        twin = lambda: hub.registry().get_twin(leaf.device_id).properties.reported  # noqa: E731
-        until("the twin", lambda: twin().get("colour") == "red", 20)
-        client.listen("c2d")
-        hub.send_c2d(leaf.device_id, b"first")
-        message = client.next("c2d", deadline=30)
-        assert message["body"] == b"first"
-        client.settle(message, "complete")
-        if protocol.startswith("amqp"):
-            # It comes again when it is given back, and not when it is refused.
-            hub.send_c2d(leaf.device_id, b"second")
-            message = client.next("c2d", deadline=30)
-            client.settle(message, "abandon")
-            message = client.next("c2d", deadline=30)
-            assert message["body"] == b"second"
-            client.settle(message, "reject")
-        hub.send_c2d(leaf.device_id, b"last")
-        message = client.next("c2d", deadline=30)
-        assert message["body"] == b"last"
-        client.settle(message, "complete")
 
 
 def test_a_certificate_instead_of_a_key(hub):

@@ -163,6 +163,13 @@ class Client:
     def twin(self):
         return self.call("twin")
 
+    def invoke(self, target, method, payload):
+        """A method of another client of the same edge hub; `(status, payload)`."""
+        answer = self.call(
+            "invoke", device=target.device_id, module=target.module_id, method=method, payload=payload
+        )
+        return answer["status"], answer["payload"]
+
     def report(self, patch):
         self.call("report", patch=patch)
 

@@ -15,7 +15,8 @@ def edge(site):
     # The hub's authority has to be in the device's trust bundle, too: it may be offline.
     edge = Edge(site.hub, trust_bundle=site.authority().parent.pem).start()
     edge.module_name = module_name
-    routes = {}
+    edge.identities = {}
+    routes = {"leaves": "FROM /messages/* WHERE NOT is_defined($connectionModuleId) INTO $upstream"}
     for combination in itertools.product(cells.VERSIONS, cells.PROTOCOLS, cells.CREDENTIALS):
         routes |= routes_of(module_name(*combination, "out"), module_name(*combination, "in"))
     yield from running(edge, routes)

@@ -100,6 +100,16 @@ const CALLS = {
     held.delete(request.handle);
   },
 
+  async invoke(name, request) {
+    const answer = await clients.get(name).client.invokeMethod(request.device, request.module, {
+      methodName: request.method,
+      payload: request.payload,
+      responseTimeoutInSeconds: 20,
+      connectTimeoutInSeconds: 20,
+    });
+    return answer.result || answer;
+  },
+
   async twin(name) {
     const twin = await theTwin(clients.get(name), true);
     return JSON.parse(JSON.stringify({
