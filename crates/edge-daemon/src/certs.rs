@@ -355,7 +355,7 @@ fn response(issued: &Issued) -> CertificateResponse {
 }
 
 /// How often the CA's age and its files are looked at.
-pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(60);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(20);
 /// How often it is told that a certificate ends.
 pub(crate) const WARN_EVERY: Duration = Duration::from_secs(24 * 3600);
 const WARN_BEFORE_END: SignedDuration = SignedDuration::from_hours(30 * 24);

@@ -71,8 +71,7 @@ impl Certificate {
             let was_set = clock.sleep_unless_set(pause, self.validity.wall_at_origin).await;
             pause = match self.renew(&clock).await {
                 Ok(()) => {
-                    let ends = self.validity.ends.map(tracing::field::display);
-                    tracing::info!(ends, was_set, "server certificate renewed");
+                    self.tell(was_set, &clock);
                     self.validity.left(&clock)
                 }
                 Err(error) => {
@@ -82,6 +81,17 @@ impl Certificate {
                     RETRY
                 }
             };
+        }
+    }
+
+    fn tell(&self, was_set: bool, clock: &Clock) {
+        let ends = self.validity.ends.map(tracing::field::display);
+        match self.validity.ends {
+            Some(end) if end <= clock.wall() => tracing::error!(
+                ends,
+                "the daemon issues no server certificate that holds, because its Edge CA has ended: clients refuse this one; connections that stand go on, and what is stored is sent"
+            ),
+            _ => tracing::info!(ends, was_set, "server certificate renewed"),
         }
     }
 
@@ -99,20 +109,16 @@ impl Certificate {
 
 impl Validity {
     /// From now on. The next one is due at 80 % of the life; one that does not say when it ends is
-    /// renewed daily.
+    /// renewed daily. One that is over already comes of a CA that is: until that is replaced, there
+    /// is nothing better.
     fn beginning(clock: &Clock, ends: Option<Timestamp>) -> Self {
-        let life = match ends {
-            Some(ends) => {
-                let life = Duration::try_from(ends.duration_since(clock.wall()));
-                life.unwrap_or(Duration::ZERO) / 100 * RENEWAL_PERCENT
-            }
+        let left = ends.map(|ends| Duration::try_from(ends.duration_since(clock.wall())));
+        let wait = match left {
+            Some(Ok(left)) if !left.is_zero() => (left / 100 * RENEWAL_PERCENT).max(LIFE_MIN),
+            Some(_) => OVER_AGAIN,
             None => UNKNOWN_LIFE,
         };
-        Self {
-            ends,
-            renew_at: clock.now() + life.max(LIFE_MIN),
-            wall_at_origin: clock.wall_at_origin(),
-        }
+        Self { ends, renew_at: clock.now() + wait, wall_at_origin: clock.wall_at_origin() }
     }
 
     fn left(&self, clock: &Clock) -> Duration {
@@ -122,8 +128,10 @@ impl Validity {
 
 const RENEWAL_PERCENT: u32 = 80;
 const UNKNOWN_LIFE: Duration = Duration::from_secs(24 * 3600);
-/// Keeps a certificate that is over already from being asked for in a loop.
+/// Keeps a certificate that is nearly over from being asked for in a loop.
 const LIFE_MIN: Duration = Duration::from_secs(10);
+/// After one that was over when it was issued.
+const OVER_AGAIN: Duration = Duration::from_secs(30);
 /// Also after the clock was set: then there is to be a new one within 30 s.
 const RETRY: Duration = Duration::from_secs(15);
 
@@ -144,6 +152,6 @@ mod tests {
             assert_eq!(left, Duration::from_secs(hours * 3600));
         }
         let over = Validity::beginning(&clock, Some("2026-11-24T00:00:00Z".parse().unwrap()));
-        assert_eq!(over.left(&clock), LIFE_MIN);
+        assert_eq!(over.left(&clock), OVER_AGAIN);
     }
 }
