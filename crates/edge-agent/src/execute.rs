@@ -220,7 +220,7 @@ impl JobRun {
         let pull = async {
             // The semaphore is never closed.
             let _permit = self.calls.pulls.clone().acquire_owned().await;
-            let spec = self.spec(ImagePullPolicy::OnCreate)?;
+            let spec = self.spec(self.create_policy())?;
             Ok(self.calls.management.prepare_update(&spec).await?)
         };
         self.pulling.send_modify(|pulling| {

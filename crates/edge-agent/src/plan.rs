@@ -309,7 +309,9 @@ fn create(target: &Target, clear: Vec<Step>, record: &Record, snapshot: &Snapsho
             Some(_) => {}
         },
     }
-    if target.config.pull_policy == PullPolicy::OnCreate {
+    // The daemon looks then, too, whether what the edge hub stores can go where it is to be.
+    let is_edge_hub_replaced = target.module == ModuleId::edge_hub() && !clear.is_empty();
+    if target.config.pull_policy == PullPolicy::OnCreate || is_edge_hub_replaced {
         steps.push(Step::Pull);
     }
     steps.extend(clear);

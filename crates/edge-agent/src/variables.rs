@@ -61,7 +61,7 @@ impl Variables {
             all.insert(name.to_ascii_lowercase(), (name, value));
         }
         let mut variables = Self::default();
-        variables.notes.extend(proxy_note(settings, manifest));
+        variables.notes.extend(own_notes(settings, manifest));
         let mut registries: BTreeMap<String, RegistryParts> = BTreeMap::new();
         for (key, (name, value)) in &all {
             if let Some(rest) = key.strip_prefix(REGISTRY_PREFIX) {
@@ -155,16 +155,23 @@ impl Variables {
     }
 }
 
-/// The agent's proxy is needed before there is a manifest.
-fn proxy_note(settings: &BTreeMap<String, String>, manifest: Option<&Env>) -> Option<String> {
-    let proxy = |env: &BTreeMap<String, String>| {
-        let found = env.iter().find(|(name, _)| name.eq_ignore_ascii_case("https_proxy"));
-        found.map(|(_, value)| value.trim().to_owned())
+/// What the agent needs before there is a manifest, or must not lose with one: of the manifest it
+/// is only told when it says something else.
+fn own_notes(settings: &BTreeMap<String, String>, manifest: Option<&Env>) -> Vec<String> {
+    let value = |env: &BTreeMap<String, String>, wanted: &str| {
+        let found = env.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        found.map(|(_, value)| value.trim().to_owned()).filter(|value| !value.is_empty())
     };
-    let told = manifest.and_then(proxy).filter(|told| !told.is_empty())?;
-    (proxy(settings).as_ref() != Some(&told)).then(|| {
-        "https_proxy of the manifest has no effect: set it in [agent.env] of config.toml".to_owned()
-    })
+    let note = |(name, default): &(&str, &str)| {
+        let told = manifest.and_then(|env| value(env, name))?;
+        let own = value(settings, name).unwrap_or_else(|| (*default).to_owned());
+        let is_word = !default.is_empty();
+        let is_same = told == own || is_word && told.eq_ignore_ascii_case(&own);
+        (!is_same).then(|| {
+            format!("{name} of the manifest has no effect on the agent: set it in [agent.env] of config.toml")
+        })
+    };
+    OWN.iter().filter_map(note).collect()
 }
 
 /// Credentials while they are put together. Has no `Debug`, because it holds a password.
@@ -203,6 +210,13 @@ const COOL_OFF_MAX: u64 = 300;
 /// Ten years; more is a mistake.
 const MINUTES_MAX: u64 = 10 * 365 * 24 * 60;
 
+/// Those that count in `[agent.env]` alone, with what holds without them.
+const OWN: [(&str, &str); 4] = [
+    ("https_proxy", ""),
+    ("no_proxy", ""),
+    ("RuntimeLogLevel", "info"),
+    ("UpstreamProtocol", "Amqp"),
+];
 /// Variables of the original that change nothing here, with the reason.
 const ANSWERS: [(&str, &str); 31] = [
     ("BackupConfigFilePath", "the deployment is kept sealed in the daemon's directory"),
@@ -304,8 +318,33 @@ mod tests {
         for settings in [here, env(&[])] {
             assert_eq!(
                 Variables::read(&settings, Some(&other)).notes,
-                ["https_proxy of the manifest has no effect: set it in [agent.env] of config.toml"]
+                [
+                    "https_proxy of the manifest has no effect on the agent: set it in [agent.env] of config.toml"
+                ]
             );
+        }
+    }
+
+    #[test]
+    fn the_way_to_the_hub_and_the_log_level_are_the_devices_own() {
+        let settings = env(&[("UpstreamProtocol", "MqttWs")]);
+        let same = env(&[("upstreamprotocol", "mqttws"), ("RuntimeLogLevel", "Info")]);
+        assert_eq!(Variables::read(&settings, Some(&same)).notes, Vec::<String>::new());
+        let other = env(&[("UpstreamProtocol", "Amqp"), ("RuntimeLogLevel", "debug")]);
+        let notes = Variables::read(&settings, Some(&other)).notes;
+        assert!(notes[0].starts_with("RuntimeLogLevel of the manifest"), "{notes:?}");
+        assert!(notes[1].starts_with("UpstreamProtocol of the manifest"), "{notes:?}");
+        assert_eq!(notes.len(), 2);
+    }
+
+    /// Rows of a table begin with the variable's name.
+    #[test]
+    fn the_documentation_answers_each_too() {
+        let text = include_str!("../../../docs/reference/compatibility.md");
+        let begin = text.find("## Variables of the edge agent").unwrap();
+        let section = &text[begin..][..text[begin + 3..].find("\n## ").unwrap()];
+        for (name, why) in ANSWERS {
+            assert!(section.contains(&format!("| `{name}` | {why} |")), "{name}: {why}");
         }
     }
 

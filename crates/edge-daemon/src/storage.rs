@@ -285,7 +285,7 @@ impl Storage {
             tracing::warn!(
                 module = who,
                 dir = %from.dir.display(),
-                "createOptions mount something over storageFolder that does not survive; what is stored stays here until a folder of the host is bound"
+                "createOptions mount something over storageFolder that does not survive, or that this machine does not keep; what is stored stays here until a folder of the host is bound"
             );
             return Ok(());
         };
@@ -336,9 +336,8 @@ impl From<StorageError> for Refusal {
     fn from(error: StorageError) -> Self {
         let status = match &error {
             StorageError::Denied { .. } => StatusCode::FORBIDDEN,
-            StorageError::NoRoom { .. } => StatusCode::INSUFFICIENT_STORAGE,
-            StorageError::InUse { .. } => StatusCode::CONFLICT,
-            _ => StatusCode::INTERNAL_SERVER_ERROR,
+            // Something on the device is in the way, not the daemon's fault nor a registry's.
+            _ => StatusCode::CONFLICT,
         };
         Self::of(status, &error)
     }

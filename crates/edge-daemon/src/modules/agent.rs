@@ -38,6 +38,9 @@ struct Told {
     deployed: Deployed,
     /// Why it is not so.
     problem: Option<String>,
+    /// Where the record could not be moved: not tried again for the same deployment, because each
+    /// attempt begins the agent anew.
+    failed: Option<PathBuf>,
 }
 
 /// Of a deployment, without what may be secret.
@@ -60,13 +63,13 @@ impl BuiltinAgent {
         let text = fs::read_optional(file)?;
         // The next deployment says it again.
         let deployed = text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-        let told = Arc::new(Mutex::new(Told { deployed, problem: None }));
+        let told = Arc::new(Mutex::new(Told { deployed, ..Told::default() }));
         Ok(Self { image, started_at, told })
     }
 
     /// The agent as the management API shows it.
     pub(crate) fn details(&self) -> ModuleDetails {
-        let Told { deployed, problem } = self.told.lock().clone();
+        let Told { deployed, problem, .. } = self.told.lock().clone();
         let mut settings = Map::new();
         settings.insert("image".to_owned(), json!(self.image));
         settings.insert("createOptions".to_owned(), deployed.create_options.into());
@@ -130,11 +133,15 @@ impl Modules {
         if self.agent.told.lock().deployed != deployed {
             let text = serde_json::to_vec_pretty(&deployed).unwrap_or_default();
             fs::write_atomic(&self.storage.agent_file(), &text, 0o600)?;
-            self.agent.told.lock().deployed = deployed;
+            *self.agent.told.lock() = Told { deployed, ..Told::default() };
+        }
+        let wanted = wanted.place.map(|place| place.dir);
+        if wanted.is_some() && self.agent.told.lock().failed == wanted {
+            return Ok(self.agent.details());
         }
         self.agent.set_problem(None);
         let place = self.storage.place(Resident::EdgeAgent)?;
-        if wanted.place.is_some_and(|wanted| wanted.dir != place.dir) {
+        if wanted.is_some_and(|wanted| wanted != place.dir) {
             tracing::info!("the agent begins anew, to have its record where the deployment says");
             self.agent_restarts.send_modify(|count| *count = count.wrapping_add(1));
         }
@@ -149,6 +156,8 @@ impl Modules {
             tracing::error!(error = %host::logs::chain(error), "the agent's record stays where it is");
         }
         self.agent.set_problem(settled.as_ref().err());
+        let wanted = wanted.place.map(|place| place.dir);
+        self.agent.told.lock().failed = wanted.filter(|_| settled.is_err());
         Ok(self.storage.place(Resident::EdgeAgent)?.dir)
     }
 }

@@ -165,6 +165,21 @@ mod tests {
     }
 
     #[test]
+    fn the_documentation_answers_each_too() {
+        let text = include_str!("../../../../docs/reference/compatibility.md");
+        let begin = text.find("## Variables of the edge hub").unwrap();
+        let section = &text[begin..][..text[begin + 3..].find("\n## ").unwrap()];
+        let all = ANSWERS.iter().map(|answer| answer.name).chain(HONOURED);
+        for name in all {
+            // Those of one family share a row.
+            let last = name.rsplit("__").next().unwrap_or(name);
+            let is_there =
+                section.contains(&format!("`{name}`")) || section.contains(&format!("`…__{last}`"));
+            assert!(is_there, "{name}");
+        }
+    }
+
+    #[test]
     fn only_what_would_change_something_is_told() {
         let env = |pairs: &[(&str, &str)]| {
             let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());

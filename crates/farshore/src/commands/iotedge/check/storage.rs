@@ -26,21 +26,21 @@ pub(super) fn edge_agent(facts: &Facts) -> Outcome {
     let env =
         agent.config.env.iter().map(|variable| (variable.key.as_str(), variable.value.as_str()));
     let folder = storage_folder(env);
-    let binds = agent
-        .config
-        .settings
-        .get("createOptions")
-        .and_then(|options| options.pointer("/HostConfig/Binds"));
-    let binds = binds.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-    let mut mounts = binds.filter_map(bind);
-    if mounts.any(|mount| covers(&mount.destination, &folder)) {
-        return Outcome::Ok;
+    let options = agent.config.settings.get("createOptions");
+    let host = options.and_then(|options| child(options, "HostConfig"));
+    if !host.is_some_and(|host| mounts(host).any(|mount| covers(&mount.destination, &folder))) {
+        return Outcome::warning(format!(
+            "The edgeAgent module is not configured to persist its {folder} directory on the host filesystem.\n\
+             Its state is in the daemon's own directory instead. Choose a folder for it: see \
+             https://aka.ms/iotedge-prod-checklist-storage-host for best practices."
+        ));
     }
-    Outcome::warning(format!(
-        "The edgeAgent module is not configured to persist its {folder} directory on the host filesystem.\n\
-         Its state is in the daemon's own directory instead. Choose a folder for it: see \
-         https://aka.ms/iotedge-prod-checklist-storage-host for best practices."
-    ))
+    // The daemon says here why it is not so.
+    match agent.status.runtime_status.description.as_deref().and_then(|text| text.split_once("; "))
+    {
+        Some((_, problem)) => Outcome::warning(problem.to_owned()),
+        None => Outcome::Ok,
+    }
 }
 
 /// `edge-hub-storage-mounted-from-host`: messages wait there.
@@ -55,7 +55,7 @@ pub(super) fn edge_hub(facts: &Facts) -> Outcome {
         return Outcome::ignored(ON_HOST);
     }
     match (&facts.engine, facts.containers.get("edgeHub")) {
-        (Some(Ok(_)), Some(container)) => judge(container),
+        (Some(Ok(_)), Some(container)) => judge(container, is_usual(facts)),
         (Some(Ok(_)), None) => {
             Outcome::error("the container edgeHub is not there; look at: iotedge list")
         }
@@ -74,7 +74,13 @@ fn folder_of(container: &Container) -> String {
     storage_folder(env)
 }
 
-fn judge(container: &Container) -> Outcome {
+/// Whether the daemon chose the folder, because the manifest names none.
+fn is_usual(facts: &Facts) -> bool {
+    let options = facts.module("edgeHub").and_then(|hub| hub.config.settings.get("createOptions"));
+    options.and_then(|options| options.pointer("/Labels/farshore.storage")).is_some()
+}
+
+fn judge(container: &Container, is_usual: bool) -> Outcome {
     let folder = folder_of(container);
     let Some(mount) = mount_of_store(container) else {
         return Outcome::warning(format!(
@@ -83,6 +89,14 @@ fn judge(container: &Container) -> Outcome {
              Please see https://aka.ms/iotedge-prod-checklist-storage-host for best practices."
         ));
     };
+    if is_usual {
+        return Outcome::warning(format!(
+            "The edgeHub module is not configured to persist its {folder} directory on the host filesystem.\n\
+             Its messages are in the daemon's own directory {} instead. Choose a folder for them: see \
+             https://aka.ms/iotedge-prod-checklist-storage-host for best practices.",
+            mount.source
+        ));
+    }
     if mount.r#type == "tmpfs" {
         return Outcome::warning(format!(
             "The edgeHub module keeps its {folder} directory in memory; data is lost when it stops.\n\
@@ -106,6 +120,26 @@ fn covers(destination: &str, folder: &str) -> bool {
     folder.starts_with(destination)
         || destination == folder.join("edgeHub")
         || destination == folder.join("edgeAgent")
+}
+
+/// What `HostConfig` mounts from the host.
+fn mounts(host: &Value) -> impl Iterator<Item = Mount> {
+    let list = |name| child(host, name).and_then(Value::as_array).into_iter().flatten();
+    let text = |mount: &Value, name| {
+        child(mount, name).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    let binds = list("Binds").filter_map(Value::as_str).filter_map(bind);
+    binds.chain(list("Mounts").map(move |mount| Mount {
+        r#type: text(mount, "Type"),
+        source: text(mount, "Source"),
+        destination: text(mount, "Target"),
+    }))
+}
+
+/// A member, its name in any case, as the engine reads it.
+fn child<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
+    let found = value.as_object()?.iter().find(|(key, _)| key.eq_ignore_ascii_case(name))?;
+    Some(found.1)
 }
 
 /// `host:container[:options]`.
