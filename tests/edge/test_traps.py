@@ -1,13 +1,14 @@
 """Traps of the original's edge hub that show on the wire only (`README.md` has the list)."""
 
 import pytest
+from azure.iot.device import Message
 from azure.iot.hub.models import CloudToDeviceMethod
 from msrest.exceptions import HttpOperationError
 from websocket import WebSocketBadStatusException
 
 from harness import manifest, mqtt, sas
 from harness.edge import Edge
-from harness.transport import WebSocket
+from harness.transport import Closed, WebSocket
 from harness.wait import until
 
 REFUSED = 5
@@ -106,6 +107,48 @@ def test_a_twin_that_was_never_read_is_empty_while_the_hub_is_away(new_hub):
             hub.start()
             patch = hub_knows(hub, module)
             assert patch["away"] is True
+    finally:
+        edge.stop()
+
+
+def test_an_expiry_is_carried_and_not_enforced(hub, edge, module):
+    """T-EXPIRY: how long a message waits is for the routes to say."""
+    since = hub.events.mark()
+    with edge.connected(module) as client:
+        message = Message("late")
+        message.expiry_time_utc = "2020-01-01T00:00:00.0000000Z"
+        client.send_message_to_output(message, "out")
+    (event,) = hub.events.wait_for(module.sender, since=since, deadline=30)
+    assert event.body == b"late"
+
+
+def test_the_bound_of_the_manifest_holds_for_the_store_on_disk(new_hub, tmp_path):
+    """T-LIMIT-NAME, not matched: the original's counts in memory only."""
+    hub = new_hub().start()
+    edge = Edge(hub).start()
+    limits = {"timeToLiveSecs": 7200, "storeLimits": {"maxSizeBytes": 20_000}}
+    try:
+        module = hub.new_module(edge.device_id, "m1")
+        edge.deploy(manifest.deployment(hub_settings={"storeAndForwardConfiguration": limits}))
+        edge.wait_until_hub_listens()
+        ca = tmp_path / "edge-ca.pem"
+        ca.write_text(edge.trust_pem())
+        topic = f"devices/{module.device_id}/modules/m1/messages/events/%24.on=out"
+        acknowledged = 0
+        with mqtt.Wire(edge.address, ca) as wire:
+            assert wire.connect(module)[0] == 0
+            hub.kill()
+            with pytest.raises(Closed):
+                for number in range(100):
+                    wire.send(mqtt.publish(topic, f"{number:01000}".encode()))
+                    wire.expect(mqtt.PUBACK)
+                    acknowledged += 1
+        assert 10 <= acknowledged <= 20
+        said = edge.iotedge("logs", "edgeHub")
+        assert "storeLimits.maxSizeBytes allows 20000" in said.stdout + said.stderr
+        hub.start()
+        events = hub.events.wait_for(module.sender, acknowledged, deadline=60)
+        assert [int(event.body) for event in events[:acknowledged]] == list(range(acknowledged))
     finally:
         edge.stop()
 
