@@ -166,7 +166,8 @@ impl Bundle {
             Ok(Err(error)) => return self.lacks("list of modules", words(error)),
             Err(_) => return self.lacks("list of modules", too_slow()),
         };
-        for variable in modules.iter().flat_map(|module| &module.config.env) {
+        let env = modules.iter().flat_map(|module| &module.config.env);
+        for variable in env.filter(|variable| !variable.key.eq_ignore_ascii_case("storageFolder")) {
             self.secrets.remember(&variable.value);
         }
         match serde_json::to_value(list::rows(&modules, self.clock.wall())) {
@@ -267,13 +268,25 @@ impl Bundle {
                 options.extend([name.to_owned(), format!("@{}", moment.as_second())]);
             }
         }
-        if let Tail::Lines(lines) = arguments.tail {
-            options.extend(["-n".to_owned(), lines.to_string()]);
-        }
-        match self.clock.timeout(SOURCE_TIME, systemd::journal(unit, &options)).await {
-            Ok(Some(text)) => self.add("logs/edge-runtime.log", &text),
-            _ => self.lacks("logs/edge-runtime.log", vec!["the journal cannot be read".into()]),
-        }
+        let lines = match arguments.tail {
+            Tail::Lines(lines) => lines.min(JOURNAL_LINES_MAX),
+            _ => JOURNAL_LINES_MAX,
+        };
+        options.extend(["-n".to_owned(), lines.to_string()]);
+        let mut kept = logs::Kept::new(JOURNAL_BYTES_MAX.min(self.room / 2));
+        let read = match systemd::journal_program(unit, &options) {
+            Ok(program) => {
+                let filled = Box::pin(logs::fill_from(&mut kept, program));
+                self.clock.timeout(SOURCE_TIME, filled).await
+            }
+            Err(failure) => Ok(Err(failure)),
+        };
+        let why = match read {
+            Ok(Ok(())) => None,
+            Ok(Err(failure)) => Some(vec![failure.message().unwrap_or("failed").to_owned()]),
+            Err(_) => Some(too_slow()),
+        };
+        self.add_log("edge-runtime", kept, why);
     }
 
     /// The logs, each with an equal part of the room that is left.
@@ -300,15 +313,20 @@ impl Bundle {
                 Ok(Err(error)) => Some(words(error)),
                 Err(_) => Some(too_slow()),
             };
-            if let Some(why) = why {
-                let () = self.lacks(&format!("logs/{name}.log, in part"), why);
-            }
-            let (text, cut) = kept.into_text();
-            if cut > 0 {
-                self.missing.push(format!("logs/{name}.log: its first {cut} bytes, to stay small"));
-            }
-            self.add(&format!("logs/{name}.log"), &text);
+            self.add_log(name, kept, why);
         }
+    }
+
+    /// A log's end, and what is said of what is not in it.
+    fn add_log(&mut self, name: &str, kept: logs::Kept, why: Option<Vec<String>>) {
+        if let Some(why) = why {
+            let () = self.lacks(&format!("logs/{name}.log, in part"), why);
+        }
+        let (text, cut) = kept.into_text();
+        if cut > 0 {
+            self.missing.push(format!("logs/{name}.log: its first {cut} bytes, to stay small"));
+        }
+        self.add(&format!("logs/{name}.log"), &text);
     }
 
     fn add_json(&mut self, name: &str, value: &Value) {
@@ -411,6 +429,10 @@ const BUNDLE_BYTES_MAX: usize = 32 << 20;
 const OVERHEAD_BYTES: usize = 512 << 10;
 /// What an entry costs beside its content: two headers and its name.
 const ENTRY_BYTES: usize = 1024;
+/// What the runtime's own log may take at most: some days at its usual level.
+const JOURNAL_BYTES_MAX: usize = 8 << 20;
+/// The journal finds the newest lines without going through the others.
+const JOURNAL_LINES_MAX: u64 = 100_000;
 /// Per source.
 const SOURCE_TIME: Duration = Duration::from_secs(30);
 /// The checks ask several sources, each with a limit of its own.

@@ -32,15 +32,8 @@ pub(super) async fn act(verb: &str, unit: &str) -> Result<(), Failure> {
     }
 }
 
-/// What a unit logged, with the arguments of journalctl.
-pub(super) async fn journal(unit: &str, arguments: &[String]) -> Option<String> {
-    let mut all = vec!["-u", unit, "--no-pager"];
-    all.extend(arguments.iter().map(String::as_str));
-    let done = run("journalctl", &all).await?;
-    (done.exit == Exit::Code(0)).then_some(done.output)
-}
-
-/// A program that is to run until it ends or the user has enough.
+/// The program that writes what a unit logged, with the arguments of journalctl; it may go on until the
+/// user has enough.
 pub(super) fn journal_program(unit: &str, arguments: &[String]) -> Result<Program, Failure> {
     let path = find("journalctl").ok_or_else(|| {
         Failure::new(FAILED, "there is no journalctl on this machine: the log cannot be read")
@@ -86,9 +79,9 @@ fn find(name: &str) -> Option<PathBuf> {
     paths.into_iter().find(|path| host::fs::exists(path).unwrap_or(false))
 }
 
-/// Under which names packages install the runtime: ours, and the original's.
-const UNITS: [&str; 2] = ["farshore-edge.service", "aziot-edged.service"];
+/// Under which names the runtime is installed: by packages, which keep the original's, and by hand.
+const UNITS: [&str; 2] = ["aziot-edged.service", "farshore-edge.service"];
 /// Stopping all modules takes a while.
 const DEADLINE: Duration = Duration::from_secs(120);
-/// Enough for a journal in a support bundle.
-const OUTPUT_BYTES_MAX: u64 = 8 << 20;
+/// More than the service manager says of one unit.
+const OUTPUT_BYTES_MAX: u64 = 1 << 20;

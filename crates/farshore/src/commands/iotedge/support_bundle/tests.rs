@@ -150,6 +150,52 @@ fn logs_lose_what_is_named_like_a_secret_or_looks_like_one() {
 }
 
 #[test]
+fn command_lines_lose_the_values_of_their_options() {
+    let secrets = Secrets::default();
+    let check = |text: &str, expected: &str| assert_eq!(secrets.scrub(text), expected, "{text}");
+    check(
+        "run docker login -u anna -p hunter2 registry.example",
+        "run docker login -u anna -p <redacted> registry.example",
+    );
+    check("docker login -phunter2 registry.example", "docker login -p<redacted> registry.example");
+    check(
+        "docker login --username anna --password hunter2 registry.example",
+        "docker login --username anna --password <redacted> registry.example",
+    );
+    check(
+        "args [\"login\", \"-u\", \"anna\", \"-p\", \"hunter two\", \"registry.example\"]",
+        "args [\"login\", \"-u\", \"anna\", \"-p\", \"<redacted>\", \"registry.example\"]",
+    );
+    check("[\"--registry-token\",\"hunter2\"]", "[\"--registry-token\",\"<redacted>\"]");
+    check("tool --password 'hunter two' -v", "tool --password '<redacted>' -v");
+    check(
+        "tool --password=hunter2 --api-key k1",
+        "tool --password=<redacted> --api-key <redacted>",
+    );
+    check("mosquitto_pub -h hub -P hunter2 -t a", "mosquitto_pub -h hub -P <redacted> -t a");
+    for harmless in [
+        "docker login --password-stdin registry.example < /run/password",
+        "tool --password --verbose",
+        "tool --password",
+        "docker run -p 8883:8883 hub",
+        "mkdir -p /tmp/a",
+    ] {
+        check(harmless, harmless);
+    }
+}
+
+#[test]
+fn cookies_and_credentials_are_secrets_to_their_end() {
+    let secrets = Secrets::default();
+    let check = |text: &str, expected: &str| assert_eq!(secrets.scrub(text), expected, "{text}");
+    check("> Cookie: session=abc; user=\"an na\"\nnext", "> Cookie: <redacted>\nnext");
+    check("Set-Cookie: id=a3fWa; Path=/; Secure\nnext", "Set-Cookie: <redacted>\nnext");
+    check("{\"Cookie\": \"a=b; c=d\", \"x\": 1}", "{\"Cookie\": \"<redacted>\", \"x\": 1}");
+    check("GET /?credential=AKIA/2026&x=1", "GET /?credential=<redacted>&x=1");
+    check("no cookies, no credentials", "no cookies, no credentials");
+}
+
+#[test]
 fn a_line_without_end_takes_no_time_without_end() {
     let line = "token=x€ ".repeat(100_000);
     let scrubbed = Secrets::default().scrub(&line);
@@ -177,7 +223,7 @@ fn the_newest_whole_lines_of_a_log_are_kept() {
     let kept = |room, pieces: &[&'static str]| {
         let mut kept = logs::Kept::new(room);
         for piece in pieces {
-            kept.push(bytes::Bytes::from_static(piece.as_bytes()));
+            kept.push(piece.as_bytes());
         }
         kept.into_text()
     };
@@ -216,9 +262,16 @@ fn what_is_too_much_is_cut_and_said() {
 #[test]
 fn a_secret_in_a_long_line_is_found_wherever_it_stands() {
     let secrets = Secrets::default();
-    for secret in ["passphrase: hunter2x", "\"password\": \"correct horse\"", "Pwd=hunter2x", KEY] {
+    for secret in [
+        "passphrase: hunter2x",
+        "\"password\": \"correct horse\"",
+        "Pwd=hunter2x",
+        "--password hunter2x",
+        "-p hunter2x",
+        KEY,
+    ] {
         for before in 4000..4110 {
-            let line = format!("{}{secret} {}", "é".repeat(before / 2), "b ".repeat(3000));
+            let line = format!("login {}{secret} {}", " é".repeat(before / 3), "b ".repeat(3000));
             let scrubbed = secrets.scrub(&line);
             for part in ["unter2x", "nter2x", "orse", "GV2aWN"] {
                 assert!(!scrubbed.contains(part), "{secret} after {before}");
@@ -226,4 +279,27 @@ fn a_secret_in_a_long_line_is_found_wherever_it_stands() {
             assert!(scrubbed.ends_with(" b b "));
         }
     }
+}
+
+/// As journalctl: a log of more bytes than there is room for, which ends all the same.
+#[tokio::test]
+async fn of_a_long_journal_the_newest_whole_lines_are_kept() {
+    let program = |script: &str| host::process::Program {
+        args: vec!["-c".to_owned(), script.to_owned()],
+        env: vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())],
+        ..host::process::Program::new("/bin/sh")
+    };
+    let mut kept = logs::Kept::new(1 << 20);
+    logs::fill_from(&mut kept, program("seq 1000000")).await.unwrap();
+    let (text, cut) = kept.into_text();
+    assert!(text.ends_with("\n999999\n1000000\n"));
+    assert!(text.len() <= 1 << 20 && text.len() > 1_000_000);
+    assert_eq!(text.len() + cut, 6_888_896);
+    let numbers: Vec<u32> = text.lines().map(|line| line.parse().unwrap()).collect();
+    assert_eq!(numbers.first(), Some(&(1_000_001 - u32::try_from(numbers.len()).unwrap())));
+
+    let mut kept = logs::Kept::new(100);
+    let failed = logs::fill_from(&mut kept, program("echo some; echo why >&2; exit 3")).await;
+    assert_eq!(failed.unwrap_err().message(), Some("it ended with 3: why\n"));
+    assert_eq!(kept.into_text().0, "some\n");
 }
