@@ -1,6 +1,7 @@
 """The device's own tool against a real runtime: its configuration, its services, its support bundle."""
 
 import json
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -91,9 +92,40 @@ def test_a_first_configuration(edge, iotedge, tmp_path):
     iotedge(*arguments, "--force")
     said = iotedge("config", "mp", "--connection-string", "HostName=h", "-o", tmp_path / "x", code=USAGE)
     assert "connection_string is wrong" in said.stderr
-    old = tmp_path / "config.yaml"
-    old.write_text("hostname: x\n")
-    assert "iotedge config mp" in iotedge("config", "import", "-c", old, code=FAILED).stderr
+
+
+def test_a_configuration_of_the_first_iot_edge_is_converted(edge, iotedge, tmp_path):
+    old, new = tmp_path / "config.yaml", tmp_path / "config.toml"
+    old.write_text(
+        "provisioning:\n"
+        '  source: "manual"\n'
+        f'  device_connection_string: "{edge.device.connection_string()}"\n'
+        "hostname: edge-1\n"
+        "colour: red\n"
+        "moby_runtime:\n"
+        '  uri: "unix:///run/docker.sock"\n'
+    )
+    arguments = ("config", "import", "-c", old, "-o", new)
+    done = iotedge(*arguments)
+    assert f"sudo iotedge config apply -c '{new}'" in done.stdout
+    assert f"note: {old}:5: colour is left out" in done.stderr
+    assert new.stat().st_mode & 0o777 == 0o600
+    assert tomllib.loads(new.read_text()) == {
+        "hostname": "edge-1",
+        "auto_reprovisioning_mode": "OnErrorOnly",
+        "provisioning": {"source": "manual", "connection_string": edge.device.connection_string()},
+        "moby_runtime": {"uri": "unix:///run/docker.sock", "network": "azure-iot-edge"},
+    }
+    # Nothing is replaced by accident; what cannot be applied is said, and what cannot be read.
+    assert "--force" in iotedge(*arguments, code=CONFLICT).stderr
+    old.write_text("parent_hostname: above\n" + old.read_text())
+    assert "parent_hostname is not served yet" in iotedge(*arguments, "--force").stdout
+    before = new.read_text()
+    old.write_text("provisioning: { source: manual }\n")
+    said = iotedge(*arguments, "--force", code=FAILED).stderr
+    assert f"{old}:1: provisioning.device_connection_string is missing" in said
+    assert new.read_text() == before
+    assert "name the old file" in iotedge("config", "import", "-c", tmp_path / "x", code=NOT_FOUND).stderr
 
 
 def test_the_level_of_the_log_changes_and_stays(edge, iotedge):

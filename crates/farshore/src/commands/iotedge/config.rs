@@ -1,5 +1,8 @@
-//! `iotedge config`: writing a first `config.toml`, and bringing a changed one into effect
-//! (`edge-runtime.md` §3.1).
+//! `iotedge config`: writing a first `config.toml`, converting one of the first IoT Edge, and bringing a
+//! changed one into effect (`edge-runtime.md` §3.1, §3.3).
+
+mod import;
+mod yaml;
 
 use std::path::{Path, PathBuf};
 
@@ -77,18 +80,13 @@ pub(super) async fn run(place: &Place, command: Command) -> Result<(), Failure> 
     match command {
         Command::Mp(mp) => write_minimal(place, &mp),
         Command::Apply(arguments) => apply(place, &arguments).await,
-        Command::Import(import) => refuse_import(&import),
+        Command::Import(import) => import_old(place, &import),
     }
 }
 
 fn write_minimal(place: &Place, mp: &Mp) -> Result<(), Failure> {
     let path = mp.out.as_deref().unwrap_or(&place.config);
-    if !mp.force && fs::exists(path)? {
-        return Err(Failure::new(
-            CONFLICT,
-            format!("{} is there already; replace it with --force", path.display()),
-        ));
-    }
+    refuse_to_replace(path, mp.force)?;
     let minimal = Minimal {
         connection_string: &mp.connection_string,
         hostname: mp.hostname.as_deref(),
@@ -168,30 +166,58 @@ fn gives_away(writer: u32, was_there: bool) -> bool {
     writer == ROOT || was_there
 }
 
-fn refuse_import(import: &Import) -> Result<(), Failure> {
-    if !fs::exists(&import.config)? {
+fn import_old(place: &Place, arguments: &Import) -> Result<(), Failure> {
+    let old = &arguments.config;
+    if !fs::exists(old)? {
         return Err(Failure::new(
             NOT_FOUND,
-            format!("there is no {}; name the old file with -c", import.config.display()),
+            format!("there is no {}; name the old file with -c", old.display()),
         ));
     }
-    Err(Failure::new(
-        FAILED,
-        format!(
-            "import of {0} is not served: YAML is not read here. Its keys have these places in \
-             config.toml:\n  \
-             provisioning.device_connection_string → iotedge config mp --connection-string …\n  \
-             hostname → hostname\n  \
-             certificates.device_ca_cert, device_ca_pk → [edge_ca] cert, pk (file:///…)\n  \
-             certificates.trusted_ca_certs → trust_bundle_cert (file:///…)\n  \
-             agent.env, agent.config → [agent.env], [agent.config]\n  \
-             moby_runtime.uri, network → [moby_runtime] uri, network\n\
-             Then bring it into effect with: iotedge config apply",
-            import.config.display()
-        ),
-    ))
+    let path = arguments.out.as_deref().unwrap_or(&place.config);
+    refuse_to_replace(path, arguments.force)?;
+    let imported = import::convert(&fs::read_to_string(old)?)
+        .map_err(|error| Failure::new(FAILED, each_line(&error.to_string(), old)))?;
+    write(path, &imported.text)?;
+    for note in &imported.notes {
+        eprintln!("note: {}:{note}", old.display());
+    }
+    if fs::exists(Path::new(OLD_MASTER_KEY))? {
+        eprintln!(
+            "note: {OLD_MASTER_KEY} is not taken over: what modules had the old runtime encrypt \
+             cannot be read here"
+        );
+    }
+    let written = format!("The configuration has been written to {}.\n", path.display());
+    print(&match Config::parse(&imported.text, path) {
+        Ok(config) => {
+            for note in &config.notes {
+                eprintln!("note: {}: {note}", path.display());
+            }
+            format!(
+                "{written}Bring it into effect with:\n\n    sudo iotedge config apply -c '{}'\n",
+                path.display()
+            )
+        }
+        Err(error) => format!("{written}Before it can be applied, change this:\n\n{error}\n"),
+    })
 }
 
+fn each_line(text: &str, path: &Path) -> String {
+    let lines = text.lines().map(|line| format!("{}:{line}", path.display()));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn refuse_to_replace(path: &Path, force: bool) -> Result<(), Failure> {
+    if force || !fs::exists(path)? {
+        return Ok(());
+    }
+    let text = format!("{} is there already; replace it with --force", path.display());
+    Err(Failure::new(CONFLICT, text))
+}
+
+/// Where the first IoT Edge kept the key with which it encrypted for modules.
+const OLD_MASTER_KEY: &str = "/var/lib/iotedge/hsm/enc_keys/edgelet-masterWt5mT2xpO72EPKlt2Tt0Sq4uJCrMvfl2rzzKRB3pnyo_.enc.key";
 const ROOT: u32 = 0;
 /// It holds the device's key.
 const MODE: u32 = 0o600;
