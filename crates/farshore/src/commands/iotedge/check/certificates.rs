@@ -14,27 +14,27 @@ pub(super) fn identity_expiry(facts: &Facts) -> Outcome {
     match &facts.identity {
         None => Outcome::ignored("the device proves itself by a symmetric key"),
         Some(Pair { life: Ok(life), .. }) => {
-            expiry("the device's identity certificate", *life, facts.now)
+            expiry("the device's identity certificate", *life, facts.now, IDENTITY_FIX)
         }
         Some(Pair { life: Err(texts), .. }) => Outcome::Error(texts.clone()),
     }
 }
 
 /// As the original judges a certificate's life.
-fn expiry(what: &str, life: Life, now: Timestamp) -> Outcome {
+fn expiry(what: &str, life: Life, now: Timestamp, fix: &str) -> Outcome {
     let Life { from, end, .. } = life;
     if now < from {
         return Outcome::error(format!(
-            "{what} is valid from {from} only; check this machine's clock"
+            "{what} is valid from {from} only; check this machine's clock: timedatectl status"
         ));
     }
     if end <= now {
-        return Outcome::error(format!("{what} expired at {end}; renew it"));
+        return Outcome::error(format!("{what} expired at {end}; renew it: {fix}"));
     }
     let left = end.duration_since(now);
     if left < WARN_BEFORE {
         let hours = left.as_hours();
-        return Outcome::warning(format!("{what} ends in {hours} hours, at {end}; renew it"));
+        return Outcome::warning(format!("{what} ends in {hours} hours, at {end}; renew it: {fix}"));
     }
     Outcome::Ok
 }
@@ -46,7 +46,9 @@ pub(super) fn preloaded(facts: &Facts) -> Outcome {
     }
     match &facts.trust_bundle {
         None => Outcome::ignored("the configuration names no trust_bundle_cert"),
-        Some(Ok(life)) => expiry("a certificate of trust_bundle_cert", *life, facts.now),
+        Some(Ok(life)) => {
+            expiry("a certificate of trust_bundle_cert", *life, facts.now, BUNDLE_FIX)
+        }
         Some(Err(texts)) => Outcome::Error(texts.clone()),
     }
 }
@@ -107,6 +109,9 @@ fn pairs(facts: &Facts, judge: impl Fn(&Pair) -> Outcome) -> Outcome {
     let worst = outcomes.into_iter().max_by_key(rank);
     worst.unwrap_or_else(|| Outcome::ignored("the configuration names no certificate with its key"))
 }
+
+const IDENTITY_FIX: &str = "put the new one and its key where identity_cert and identity_pk of config.toml point, then: sudo iotedge config apply";
+const BUNDLE_FIX: &str = "put the new one into the file that trust_bundle_cert names, then: sudo iotedge config apply";
 
 /// As the original (`edge-runtime.md` §6.3).
 const WARN_BEFORE: SignedDuration = SignedDuration::from_hours(7 * 24);
