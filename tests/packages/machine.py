@@ -38,6 +38,22 @@ class Machine:
         wanted = dict.fromkeys(names, "running")
         until("all modules run", lambda: self.modules() == wanted, deadline)
 
+    def started(self):
+        """When the engine started each module that is a container."""
+        form = "{{.Name}} {{.State.StartedAt}}"
+        found = self.box.run("docker", "inspect", "--format", form, SENSOR, "edgeHub").stdout
+        return dict(line.split() for line in found.splitlines())
+
+    def wait_until_started_after(self, began):
+        """Both containers have been started since, and run."""
+
+        def are_new():
+            now = self.started()
+            return len(now) == 2 and all(began.get(name) != at for name, at in now.items())
+
+        until("modules were started anew", are_new, 60)
+        self.wait_until_all_run()
+
     def deploy(self, **options):
         content = manifest.deployment({SENSOR: manifest.sensor()}, **options)
         self.apply(content)
