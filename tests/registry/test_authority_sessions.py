@@ -1,13 +1,11 @@
 """What a certificate of a registered authority proves on every transport, for devices and for modules; and that
 nobody stays (S8), or comes back by a resumed TLS session, once the authority is gone."""
 
-import socket
-import ssl
 import uuid
 
 import pytest
 
-from harness import mqtt
+from harness import resumption
 from harness.certificates import Authority
 from sessions.test_certificates import Others, connected, is_refused, lets_go, with_
 
@@ -79,25 +77,11 @@ def test_a_certificate_is_for_one_identity(hub, ship, transport):
         assert is_refused(with_(who, certificate), transport), (who.sender, certificate.x509.subject)
 
 
-@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("version", resumption.VERSIONS)
 def test_a_resumed_tls_session_is_asked_again(hub, plant, version):
     """A ticket brings the chain along; whether it still proves something is asked of the registry."""
-    device = signed(hub, plant, "device")
-    context = ssl.create_default_context(cafile=str(hub.ca_path))
-    context.load_cert_chain(device.certificate.path, device.certificate.key_path)
-    context.minimum_version = context.maximum_version = version
-
-    def connack(session=None):
-        raw = socket.create_connection((hub.address, 8883), timeout=10)
-        with context.wrap_socket(raw, server_hostname=hub.address, session=session) as stream:
-            stream.sendall(mqtt.connect(device.sender, device.user_name, None))
-            code = stream.recv(4)[3]
-            return code, stream.session, stream.session_reused
-
-    code, session, _ = connack()
-    assert code == 0
-    code, session, resumed = connack(session)
-    assert (code, resumed) == (0, True)
+    device = resumption.Resuming(signed(hub, plant, "device"), version)
+    assert device.connack() == (0, False)
+    assert device.connack() == (0, True)
     assert plant.delete().status_code == 204
-    code, _, resumed = connack(session)
-    assert (code, resumed) == (5, True)
+    assert device.connack() == (5, True)
