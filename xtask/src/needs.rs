@@ -112,6 +112,10 @@ fn sdk() -> Outcome {
     if !is_there("ip") {
         packages.push("iproute2");
     }
+    // Lost packets.
+    if !is_there("nft") {
+        packages.push("nftables");
+    }
     // A private registry, for tests with containers.
     if engine_answers() && !is_there("docker-registry") {
         packages.push("docker-registry");
