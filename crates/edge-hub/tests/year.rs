@@ -8,6 +8,7 @@ mod support;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use client::device::Transport;
 use host::clock::Clock;
 use jiff::SignedDuration;
 use pki::Validity;
@@ -69,7 +70,8 @@ async fn a_year_offline_with_weekly_power_cuts_loses_nothing() {
         let passing = Passing::of(&machine.clock);
         let edge = machine.start().await;
         let (a, _a_events) = machine.join(&edge, "edge1/a", &[]).await;
-        let (leaf, _leaf_events) = machine.join(&edge, "leaf", &[]).await;
+        let (leaf, _leaf_events) = machine.connect_by(Transport::Amqp, &edge, "leaf", &[]);
+        within("a connection", leaf.connected()).await.unwrap();
         for _ in 0..7 {
             for number in sent..sent + DAILY {
                 for (client, name) in [(&a, "a"), (&leaf, "leaf")] {

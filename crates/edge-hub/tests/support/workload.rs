@@ -13,6 +13,7 @@ use host::http::{Incoming, Limits, full, read_body, serve_connection, service_fn
 use host::signals::Shutdown;
 use http::{Request, Response};
 use iot_proto::management::{PrivateKey, WorkloadRoute};
+use parking_lot::Mutex;
 use pki::{Authority, Validity};
 use serde_json::{Value, json};
 
@@ -20,6 +21,7 @@ use super::hub::key;
 
 pub(crate) struct FakeWorkload {
     path: PathBuf,
+    issuer: Arc<Issuer>,
     /// How many certificates it has issued.
     pub(crate) issued: Arc<AtomicU32>,
     task: tokio::task::JoinHandle<()>,
@@ -40,13 +42,18 @@ impl FakeWorkload {
         told: Option<Duration>,
     ) -> Self {
         let issued = Arc::new(AtomicU32::new(0));
-        let issuer = Arc::new(Issuer { ca, validity, told, issued: Arc::clone(&issued) });
+        let root_pem = ca.root_pem();
+        let told = Mutex::new(told);
+        let issuer =
+            Issuer { ca: Mutex::new(ca), root_pem, validity, told, issued: issued.clone() };
+        let issuer = Arc::new(issuer);
+        let serving = Arc::clone(&issuer);
         let listener = host::net::listen_unix(path, 0o600).unwrap();
         let clock = clock.clone();
         let task = tokio::spawn(async move {
             loop {
                 let stream = listener.accept().await;
-                let (issuer, clock) = (Arc::clone(&issuer), clock.clone());
+                let (issuer, clock) = (Arc::clone(&serving), clock.clone());
                 tokio::spawn(async move {
                     let service = service_fn(move |request| {
                         let (issuer, clock) = (Arc::clone(&issuer), clock.clone());
@@ -61,7 +68,19 @@ impl FakeWorkload {
                 });
             }
         });
-        Self { path: path.to_owned(), issued, task }
+        Self { path: path.to_owned(), issuer, issued, task }
+    }
+
+    /// From now on this authority issues, and says that what it issues ends after `told`.
+    pub(crate) fn issue_by(&self, ca: Authority, told: Duration) {
+        *self.issuer.ca.lock() = Arc::new(ca);
+        *self.issuer.told.lock() = Some(told);
+    }
+
+    /// What it issues is over since then; the certificates themselves hold, as TLS here has only
+    /// the machine's clock.
+    pub(crate) fn issue_ended(&self) {
+        *self.issuer.told.lock() = Some(Duration::ZERO);
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -70,9 +89,10 @@ impl FakeWorkload {
 }
 
 struct Issuer {
-    ca: Arc<Authority>,
+    ca: Mutex<Arc<Authority>>,
+    root_pem: String,
     validity: Validity,
-    told: Option<Duration>,
+    told: Mutex<Option<Duration>>,
     issued: Arc<AtomicU32>,
 }
 
@@ -101,9 +121,10 @@ async fn answer(
         }
         WorkloadRoute::ServerCertificate { .. } => {
             let name = body["commonName"].as_str().unwrap().parse().unwrap();
-            let issued = issuer.ca.issue_server(&[name], issuer.validity).unwrap();
+            let ca = Arc::clone(&issuer.ca.lock());
+            let issued = ca.issue_server(&[name], issuer.validity).unwrap();
             issuer.issued.fetch_add(1, Ordering::Relaxed);
-            let expiration = match issuer.told {
+            let expiration = match *issuer.told.lock() {
                 Some(told) => clock.wall() + told,
                 None => issued.not_after,
             };
@@ -113,7 +134,7 @@ async fn answer(
                 "expiration": expiration.to_string()
             })
         }
-        WorkloadRoute::TrustBundle => json!({ "certificate": issuer.ca.root_pem() }),
+        WorkloadRoute::TrustBundle => json!({ "certificate": issuer.root_pem }),
         other => panic!("the edge hub has no business with {other:?}"),
     };
     Response::new(full(reply.to_string()))
