@@ -8,6 +8,8 @@ pub(crate) mod config;
 pub(crate) mod twin_changes;
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;
