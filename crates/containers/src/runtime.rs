@@ -8,8 +8,8 @@ use std::time::Duration;
 use futures_util::Stream;
 
 use crate::{
-    EngineInfo, ImageReference, ImageRemoval, LocalImage, LogOptions, LogStream, ModuleEvent,
-    ModuleName, ModuleSpec, ModuleState, Notice, RegistryAuth, RuntimeError,
+    EngineInfo, ImageReference, ImageRemoval, LocalImage, LocalVolume, LogOptions, LogStream,
+    ModuleEvent, ModuleName, ModuleSpec, ModuleState, Notice, RegistryAuth, RuntimeError, Watcher,
 };
 
 /// What the methods return, so that the trait can be held as an object.
@@ -46,6 +46,16 @@ pub trait ModuleRuntime: Send + Sync + 'static {
         auth: Option<&'a RegistryAuth>,
     ) -> BoxFuture<'a, ()>;
 
+    /// The same, telling how far it is.
+    fn pull_watched<'a>(
+        &'a self,
+        image: &'a ImageReference,
+        auth: Option<&'a RegistryAuth>,
+        _watcher: Watcher<'a>,
+    ) -> BoxFuture<'a, ()> {
+        self.pull(image, auth)
+    }
+
     /// The images on this machine, built-in ones too; none of a runtime that has no images.
     fn images(&self) -> BoxFuture<'_, Vec<LocalImage>> {
         Box::pin(async { Ok(Vec::new()) })
@@ -76,6 +86,16 @@ pub trait ModuleRuntime: Send + Sync + 'static {
     /// elevated permissions are allowed.
     fn may_name(&self, _path: &Path) -> bool {
         true
+    }
+
+    /// The named volumes that were made for modules of ours; none of a runtime without volumes.
+    fn volumes(&self) -> BoxFuture<'_, Vec<LocalVolume>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    /// Removes one of them; false when something needs it. One that isn't there is no error.
+    fn remove_volume<'a>(&'a self, _name: &'a str) -> BoxFuture<'a, bool> {
+        Box::pin(async { Ok(true) })
     }
 
     /// Creates a module without starting it. Pulls nothing: `pull` comes first.

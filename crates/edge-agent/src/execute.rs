@@ -4,14 +4,15 @@
 //! up as soon as it isn't: a newer desired state always wins. Nothing is decided here. What is gone
 //! already counts as removed, so that a job can be repeated.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use client::edge::{EdgeError, ManagementClient};
 use host::clock::Clock;
 use iot_proto::management::{
-    EnvVar, IdentityCreate, IdentityUpdate, ImagePullPolicy, ModuleConfig, ModuleSpec,
+    EnvVar, IdentityCreate, IdentityUpdate, ImagePullPolicy, ModuleConfig, ModuleSpec, Pull,
 };
 use manifest::agent::PullPolicy;
 use model::ModuleId;
@@ -24,7 +25,7 @@ use crate::error::chain;
 use crate::metrics::Counters;
 use crate::observe::{ObservedIdentity, runtime_name};
 use crate::plan::{Job, Purpose, Step};
-use crate::record::Aim;
+use crate::record::{Aim, Fault};
 use crate::target::Target;
 
 /// What is wanted of each module; absent ones are to go.
@@ -35,8 +36,11 @@ pub(crate) struct Executor {
     calls: Calls,
     jobs: JoinSet<Done>,
     wanted: watch::Sender<Arc<Wanted>>,
-    pulling: watch::Sender<BTreeSet<ModuleId>>,
+    pulling: watch::Sender<Pulling>,
 }
+
+/// Modules whose images are on their way, and how far they are as far as anybody knows.
+pub(crate) type Pulling = BTreeMap<ModuleId, Option<String>>;
 
 /// The end of a job.
 #[derive(Debug)]
@@ -75,8 +79,17 @@ pub(crate) enum Effect {
 pub(crate) enum Stopped {
     /// Something else is wanted by now.
     Superseded,
-    /// This step failed; in words, with the step's name.
-    Failed(Step, String),
+    /// A step failed.
+    Failed(Failed),
+}
+
+/// A step that failed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Failed {
+    /// In words, with the step's name.
+    pub(crate) message: String,
+    /// Whose fault it may be.
+    pub(crate) fault: Fault,
 }
 
 impl Executor {
@@ -98,7 +111,7 @@ impl Executor {
     }
 
     /// Modules whose images are on their way.
-    pub(crate) fn pulling(&self) -> BTreeSet<ModuleId> {
+    pub(crate) fn pulling(&self) -> Pulling {
         self.pulling.borrow().clone()
     }
 
@@ -143,7 +156,7 @@ struct Calls {
 struct JobRun {
     calls: Calls,
     wanted: watch::Receiver<Arc<Wanted>>,
-    pulling: watch::Sender<BTreeSet<ModuleId>>,
+    pulling: watch::Sender<Pulling>,
     job: Job,
     aim: Aim,
     generation: Option<String>,
@@ -189,9 +202,13 @@ impl JobRun {
         };
         self.count(step, self.calls.clock.now() - begun, result.is_ok());
         result.map_err(|error| {
-            let message = format!("cannot {}: {}", step.as_str(), chain(&error));
+            let fault = fault(step, &error);
+            let mut message = format!("cannot {}: {}", step.as_str(), chain(&error));
+            if fault == Fault::Registry {
+                message.push_str(WAITED_FOR);
+            }
             tracing::warn!(module_id = %self.job.module, error = %message, "module step failed");
-            Stopped::Failed(step, message)
+            Stopped::Failed(Failed { message, fault })
         })
     }
 
@@ -224,19 +241,40 @@ impl JobRun {
             Ok(self.calls.management.prepare_update(&spec).await?)
         };
         self.pulling.send_modify(|pulling| {
-            pulling.insert(module.clone());
+            pulling.insert(module.clone(), None);
         });
         let result = tokio::select! {
             biased;
             // Fails only when the executor is gone, and then nothing is wanted any more.
             _ = wanted.wait_for(|wanted| wanted_aim(wanted, module) != *aim) => None,
             result = pull => Some(result),
+            never = self.watch_pull() => match never {},
         };
         self.pulling.send_modify(|pulling| {
             pulling.remove(module);
         });
         self.pulled = matches!(result, Some(Ok(())));
         result
+    }
+
+    /// Takes note of how far the pull is, seldom enough for a twin to be told each time.
+    async fn watch_pull(&self) -> Infallible {
+        let module = &self.job.module;
+        loop {
+            self.calls.clock.sleep(PROGRESS_EVERY).await;
+            // A daemon that does not say is no reason to give the pull up.
+            let Ok(pulls) = self.calls.management.pulls().await else { continue };
+            let name = runtime_name(module);
+            let ours = pulls.iter().find(|pull| pull.modules.iter().any(|other| other == name));
+            let progress = ours.and_then(Pull::progress);
+            self.pulling.send_if_modified(|pulling| match pulling.get_mut(module) {
+                Some(known) if *known != progress => {
+                    *known = progress;
+                    true
+                }
+                _ => false,
+            });
+        }
     }
 
     async fn call(&mut self, step: Step) -> Result<(), StepError> {
@@ -343,6 +381,24 @@ fn wanted_aim(wanted: &Wanted, module: &ModuleId) -> Aim {
     wanted.get(module).cloned().unwrap_or(Aim::Absent)
 }
 
+/// A registry that is away, or does not get through, is worth waiting for: nothing was touched yet,
+/// and nothing is wrong with the deployment. One that answered with a refusal is not.
+fn fault(step: Step, error: &StepError) -> Fault {
+    let status = match error {
+        StepError::Daemon(error) => error.status(),
+        StepError::NoIdentity | StepError::NoTarget => return Fault::Device,
+    };
+    match step {
+        // 408 and 429 are the engine's and the registry's words for later.
+        Step::Pull if status.is_some_and(|status| matches!(status, 400..=407 | 409..=428)) => {
+            Fault::Net
+        }
+        Step::Pull => Fault::Registry,
+        _ if step.needs_the_net() => Fault::Net,
+        _ => Fault::Device,
+    }
+}
+
 /// What does not exist is gone.
 fn gone(result: Result<(), EdgeError>) -> Result<(), EdgeError> {
     match result {
@@ -363,6 +419,10 @@ enum StepError {
 }
 
 const NOT_FOUND: u16 = 404;
+/// What is added to the engine's words about a registry that does not answer.
+const WAITED_FOR: &str = "; tried again until it comes, what runs goes on";
+/// A twin's report is a message that is paid for; a pull that is quicker needs none.
+const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 const MANAGED_BY: &str = "iotedge";
 /// Calls to the daemon at a time, pulls apart: enough to bring ten modules up side by side, and
 /// far below the daemon's 50 connections per user (er §1.3).

@@ -39,6 +39,8 @@ pub(crate) struct State {
     pub(crate) calls: Vec<String>,
     /// Calls that fail, with their message.
     pub(crate) failing: BTreeMap<String, String>,
+    /// Of those, the ones that fail with 404.
+    pub(crate) refusing: BTreeSet<String>,
     /// Pulls under way, as they are shown.
     pub(crate) pulls: Vec<Pull>,
     generations: u32,
@@ -89,6 +91,12 @@ impl FakeDaemon {
 
     pub(crate) fn fail(&self, call: &str, message: &str) {
         self.state.lock().failing.insert(call.into(), message.into());
+    }
+
+    /// The same, as what stays so until something else is asked for.
+    pub(crate) fn refuse(&self, call: &str, message: &str) {
+        self.fail(call, message);
+        self.state.lock().refusing.insert(call.into());
     }
 
     pub(crate) fn mend(&self, call: &str) {
@@ -183,8 +191,12 @@ async fn answer(
         let watcher = Cancelled(Some((state.clone(), call.clone())));
         let _ = holds.wait_for(|holds| !holds.contains(&call)).await;
         watcher.done();
-        if let Some(message) = state.lock().failing.get(&call).cloned() {
-            return refuse(StatusCode::INTERNAL_SERVER_ERROR, message);
+        let state = state.lock();
+        if let Some(message) = state.failing.get(&call).cloned() {
+            return match state.refusing.contains(&call) {
+                true => refuse(StatusCode::NOT_FOUND, message),
+                false => refuse(StatusCode::INTERNAL_SERVER_ERROR, message),
+            };
         }
     }
     management(&route, &body, &mut state.lock())

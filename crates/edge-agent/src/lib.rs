@@ -34,6 +34,7 @@ mod settings;
 mod target;
 #[cfg(test)]
 mod tests;
+mod upload;
 mod variables;
 
 use std::sync::Arc;

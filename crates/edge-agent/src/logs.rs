@@ -1,25 +1,37 @@
-//! `GetModuleLogs` (er §4.8): which lines of which modules a caller gets, and in which form.
+//! `GetModuleLogs` and the logs of `UploadModuleLogs` (er §4.8): which lines of which modules a caller gets, and in which form.
 //!
 //! Logs are read beside the loop, so that they can be had while something is being deployed. What
 //! does not fit into a method's answer is refused, never cut. Filters are the original's: `tail` is
 //! applied before `regex` and `loglevel`, and `loglevel` means equal (T-LOGLEVEL).
 
-use client::edge::{ManagementClient, Source as LogSource};
+mod lines;
+
+use std::io::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use client::edge::ManagementClient;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use iot_proto::management::{LogsQuery, Tail};
 use regex_lite::{Regex, RegexBuilder};
 use serde_json::{Value, json};
 
 use crate::error::chain;
+pub(crate) use lines::Origin;
+use lines::{Form, Line, Lines};
 
 /// What a caller asks for.
 #[derive(Debug)]
 pub(crate) struct LogsRequest {
     items: Vec<Item>,
     form: Form,
+    encoding: Encoding,
 }
 
+/// Modules, and which of their lines.
 #[derive(Debug)]
-struct Item {
+pub(crate) struct Item {
     /// Which modules.
     id: Regex,
     query: LogsQuery,
@@ -28,16 +40,17 @@ struct Item {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
-    Text,
-    Json,
+enum Encoding {
+    None,
+    Gzip,
 }
 
-/// Where the lines come from, for their JSON form.
-#[derive(Debug, Clone)]
-pub(crate) struct Origin {
-    pub(crate) hub: String,
-    pub(crate) device: String,
+/// The log of a module as it was asked for.
+pub(crate) struct ModuleLog {
+    /// The module.
+    pub(crate) module: String,
+    /// Its lines, packed if that was asked for.
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// Why there are no logs; the words are for the caller.
@@ -56,11 +69,11 @@ impl LogsRequest {
             .map_err(|_| format!("payload is not JSON; send {EXAMPLE}"))?;
         super::methods::check_schema(&payload)?;
         let word = |name: &str| payload.get(name).and_then(Value::as_str).unwrap_or_default();
-        match word("encoding").to_ascii_lowercase().as_str() {
-            "" | "none" => {}
-            "gzip" => return Err("encoding gzip is not served; leave it out".into()),
-            _ => return Err("encoding has to be \"none\"".into()),
-        }
+        let encoding = match word("encoding").to_ascii_lowercase().as_str() {
+            "" | "none" => Encoding::None,
+            "gzip" => Encoding::Gzip,
+            _ => return Err("encoding has to be \"none\" or \"gzip\"".into()),
+        };
         let form = match word("contentType").to_ascii_lowercase().as_str() {
             "" | "text" => Form::Text,
             "json" => Form::Json,
@@ -74,7 +87,7 @@ impl LogsRequest {
         if Vec::len(&items) > ITEMS_MAX {
             return Err(format!("items has more than {ITEMS_MAX} entries"));
         }
-        Ok(Self { items, form })
+        Ok(Self { items, form, encoding })
     }
 
     /// Reads the logs; the body of the answer.
@@ -83,28 +96,74 @@ impl LogsRequest {
         management: &ManagementClient,
         origin: &Origin,
     ) -> Result<String, LogsError> {
-        let modules = management.modules().await.map_err(|error| failed(&error))?;
         let mut answer = Vec::new();
         let mut length = 0;
-        for item in &self.items {
-            let mut matched = false;
-            for module in modules.iter().filter(|module| item.id.is_match(&module.name)) {
-                matched = true;
-                let lines = item.read(management, &module.name).await?;
-                let payload = self.form.render(&lines, &module.name, origin);
-                length += payload.len();
-                answer.push(json!({"id": module.name, "payload": payload}));
-                if length > ANSWER_BYTES_MAX {
-                    return Err(too_large());
+        for (item, module) in self.matches(management).await? {
+            let log = self.read(item, &module, management, origin).await?;
+            let entry = match self.encoding {
+                // It was made of text.
+                Encoding::None => {
+                    json!({"id": module, "payload": String::from_utf8_lossy(&log.bytes)})
                 }
-            }
-            if !matched {
-                let id = item.id.as_str();
-                return Err(LogsError::Request(format!("no module has an id that matches {id:?}")));
+                Encoding::Gzip => {
+                    json!({"id": module, "payloadBytes": STANDARD.encode(&log.bytes)})
+                }
+            };
+            length += log.bytes.len();
+            answer.push(entry);
+            if length > ANSWER_BYTES_MAX {
+                return Err(too_large());
             }
         }
         let body = Value::Array(answer).to_string();
         if body.len() > ANSWER_BYTES_MAX { Err(too_large()) } else { Ok(body) }
+    }
+
+    /// The modules whose logs are wanted, each with the item that wants it.
+    pub(crate) async fn matches(
+        &self,
+        management: &ManagementClient,
+    ) -> Result<Vec<(&Item, String)>, LogsError> {
+        let modules = management.modules().await.map_err(|error| failed(&error))?;
+        let mut matches = Vec::new();
+        for item in &self.items {
+            let before = matches.len();
+            let names = modules.iter().map(|module| &module.name);
+            let wanted = names.filter(|name| item.id.is_match(name));
+            matches.extend(wanted.map(|name| (item, name.clone())));
+            if matches.len() == before {
+                let id = item.id.as_str();
+                return Err(LogsError::Request(format!("no module has an id that matches {id:?}")));
+            }
+        }
+        Ok(matches)
+    }
+
+    /// Reads one module's log.
+    pub(crate) async fn read(
+        &self,
+        item: &Item,
+        module: &str,
+        management: &ManagementClient,
+        origin: &Origin,
+    ) -> Result<ModuleLog, LogsError> {
+        let lines = item.read(management, module).await?;
+        let text = self.form.render(&lines, module, origin).into_bytes();
+        let bytes = match self.encoding {
+            Encoding::None => text,
+            Encoding::Gzip => gzip(&text).map_err(|error| LogsError::Failed(error.to_string()))?,
+        };
+        Ok(ModuleLog { module: module.to_owned(), bytes })
+    }
+
+    /// How a file of such a log ends (er §4.8).
+    pub(crate) fn file_ending(&self) -> &'static str {
+        match (self.form, self.encoding) {
+            (Form::Text, Encoding::None) => "log",
+            (Form::Text, Encoding::Gzip) => "log.gz",
+            (Form::Json, Encoding::None) => "json",
+            (Form::Json, Encoding::Gzip) => "json.gz",
+        }
     }
 }
 
@@ -185,92 +244,10 @@ impl Item {
     }
 }
 
-/// A line of a log.
-#[derive(Debug, PartialEq, Eq)]
-struct Line {
-    source: LogSource,
-    /// When the engine got it.
-    time: String,
-    text: String,
-}
-
-impl Line {
-    fn of(source: LogSource, raw: &[u8]) -> Self {
-        let raw = String::from_utf8_lossy(raw);
-        let raw = raw.trim_end_matches(['\n', '\r']);
-        let (time, text) = match raw.split_once(' ') {
-            Some((time, text)) if time.parse::<jiff::Timestamp>().is_ok() => (time, text),
-            _ => ("", raw),
-        };
-        Self { source, time: time.to_owned(), text: text.to_owned() }
-    }
-
-    /// The number that a line may begin with, as syslog has it: `<6> ...`.
-    fn level(&self) -> u8 {
-        let number = self.text.strip_prefix('<').and_then(|rest| rest.split_once('>'));
-        let number = number.and_then(|(number, _)| number.parse::<u8>().ok());
-        number.filter(|level| *level <= 7).unwrap_or(LEVEL_INFO)
-    }
-}
-
-/// Puts lines together from pieces of either stream.
-#[derive(Default)]
-struct Lines {
-    output: Vec<u8>,
-    error: Vec<u8>,
-    lines: Vec<Line>,
-    bytes: usize,
-}
-
-impl Lines {
-    fn push(&mut self, source: LogSource, bytes: &[u8]) {
-        self.bytes += bytes.len();
-        let rest = match source {
-            LogSource::Output => &mut self.output,
-            LogSource::Error => &mut self.error,
-        };
-        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            rest.extend_from_slice(piece);
-            if piece.ends_with(b"\n") {
-                self.lines.push(Line::of(source, rest));
-                rest.clear();
-            }
-        }
-    }
-
-    fn finish(mut self) -> Vec<Line> {
-        for (source, rest) in [(LogSource::Output, self.output), (LogSource::Error, self.error)] {
-            if !rest.is_empty() {
-                self.lines.push(Line::of(source, &rest));
-            }
-        }
-        self.lines
-    }
-}
-
-impl Form {
-    fn render(self, lines: &[Line], module: &str, origin: &Origin) -> String {
-        match self {
-            Self::Text => lines.iter().map(|line| format!("{}\n", line.text)).collect(),
-            Self::Json => {
-                let entry = |line: &Line| {
-                    json!({
-                        "iothub": origin.hub,
-                        "device": origin.device,
-                        "id": module,
-                        "stream": match line.source {
-                            LogSource::Output => "stdout",
-                            LogSource::Error => "stderr",
-                        },
-                        "loglevel": line.level(),
-                        "text": line.text,
-                        "timestamp": line.time,
-                    })
-                };
-                Value::Array(lines.iter().map(entry).collect()).to_string()
-            }
-        }
-    }
+fn gzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(bytes)?;
+    encoder.finish()
 }
 
 fn pattern(name: &str, text: &str) -> Result<Regex, String> {
@@ -301,8 +278,6 @@ const READ_BYTES_MAX: usize = 100 * ANSWER_BYTES_MAX;
 /// As many as a device has modules at most, and some.
 const ITEMS_MAX: usize = 100;
 const PATTERN_BYTES_MAX: usize = 1024;
-/// The level of a line that names none.
-const LEVEL_INFO: u8 = 6;
 const EXAMPLE: &str =
     "{\"schemaVersion\":\"1.0\",\"items\":[{\"id\":\"<module>\",\"filter\":{\"tail\":100}}]}";
 
@@ -331,7 +306,7 @@ mod tests {
             (r#"{"items":[{"id":"a","filter":{"tail":-1}}]}"#, "filter.tail is not a whole number"),
             (r#"{"items":[{"id":"a","filter":{"loglevel":8}}]}"#, "filter.loglevel is not within"),
             (r#"{"items":[{"id":"a","filter":{"regex":1}}]}"#, "filter.regex is not a text"),
-            (r#"{"items":[{"id":"a"}],"encoding":"gzip"}"#, "encoding gzip is not served"),
+            (r#"{"items":[{"id":"a"}],"encoding":"zip"}"#, "encoding has to be"),
             (r#"{"items":[{"id":"a"}],"contentType":"xml"}"#, "contentType has to be"),
         ] {
             let message = LogsRequest::parse(payload.as_bytes()).unwrap_err();
@@ -340,32 +315,26 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_put_together_and_their_levels_read() {
-        let mut lines = Lines::default();
-        lines.push(LogSource::Output, b"2026-11-25T00:00:00.5Z <3> ba");
-        lines.push(LogSource::Error, b"2026-11-25T00:00:01Z plain\r\n");
-        lines.push(LogSource::Output, b"d\nno time");
-        let lines = lines.finish();
-        let seen: Vec<_> = lines
-            .iter()
-            .map(|line| (line.time.as_str(), line.text.as_str(), line.level()))
-            .collect();
-        assert_eq!(
-            seen,
-            [
-                ("2026-11-25T00:00:01Z", "plain", 6),
-                ("2026-11-25T00:00:00.5Z", "<3> bad", 3),
-                ("", "no time", 6),
-            ]
-        );
-        let origin = Origin { hub: "h".into(), device: "d".into() };
-        assert_eq!(Form::Text.render(&lines[..2], "m", &origin), "plain\n<3> bad\n");
-        let json: Value =
-            serde_json::from_str(&Form::Json.render(&lines[..1], "m", &origin)).unwrap();
-        assert_eq!(
-            json,
-            json!([{"iothub": "h", "device": "d", "id": "m", "stream": "stderr", "loglevel": 6,
-                "text": "plain", "timestamp": "2026-11-25T00:00:01Z"}])
-        );
+    fn what_is_packed_is_what_gzip_unpacks() {
+        let text = "a line of a log\n".repeat(1000);
+        let packed = gzip(text.as_bytes()).unwrap();
+        assert!(packed.starts_with(&[0x1f, 0x8b, 8]) && packed.len() < text.len() / 20);
+        let mut unpacked = String::new();
+        let mut decoder = flate2::read::GzDecoder::new(&packed[..]);
+        std::io::Read::read_to_string(&mut decoder, &mut unpacked).unwrap();
+        assert_eq!(unpacked, text);
+    }
+
+    #[test]
+    fn files_end_as_the_originals() {
+        for (more, expected) in [
+            ("", "log"),
+            (r#","encoding":"GZip""#, "log.gz"),
+            (r#","contentType":"json""#, "json"),
+            (r#","contentType":"json","encoding":"gzip""#, "json.gz"),
+        ] {
+            let payload = format!(r#"{{"items":{{"id":"a"}}{more}}}"#);
+            assert_eq!(LogsRequest::parse(payload.as_bytes()).unwrap().file_ending(), expected);
+        }
     }
 }

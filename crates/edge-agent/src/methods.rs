@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::logs::LogsRequest;
 use crate::observe::module_id;
+use crate::upload::Target;
 
 /// What a caller asks for.
 #[derive(Debug)]
@@ -15,6 +16,10 @@ pub(crate) enum Request {
     RestartModule(ModuleId),
     /// Logs of modules.
     Logs(LogsRequest),
+    /// The same, put somewhere.
+    UploadLogs(LogsRequest, Target),
+    /// How a task fares.
+    TaskStatus(String),
 }
 
 /// Reads a call; otherwise the message for status 400.
@@ -25,15 +30,23 @@ pub(crate) fn parse(name: &str, payload: &[u8]) -> Result<Request, String> {
     if name.eq_ignore_ascii_case("GetModuleLogs") {
         return LogsRequest::parse(payload).map(Request::Logs);
     }
+    if name.eq_ignore_ascii_case("UploadModuleLogs") {
+        let target = Target::parse(payload)?;
+        return LogsRequest::parse(payload).map(|request| Request::UploadLogs(request, target));
+    }
+    if name.eq_ignore_ascii_case("GetTaskStatus") {
+        return task(payload).map(Request::TaskStatus);
+    }
+    if name.eq_ignore_ascii_case("UploadSupportBundle") {
+        return Err(
+            "UploadSupportBundle is not served; make one with iotedge support-bundle on the \
+                    device"
+                .into(),
+        );
+    }
     if !name.eq_ignore_ascii_case("RestartModule") {
         let shown: String = name.chars().take(NAME_CHARS_SHOWN).collect();
-        return Err(match ANSWERS.iter().find(|known| known.eq_ignore_ascii_case(name)) {
-            Some(known) => format!(
-                "{known} needs a cloud storage account, which there is not; use GetModuleLogs, or \
-                 iotedge support-bundle on the device"
-            ),
-            None => format!("method {shown:?} is not supported; supported are {SUPPORTED}"),
-        });
+        return Err(format!("method {shown:?} is not supported; supported are {SUPPORTED}"));
     }
     let payload: Value = serde_json::from_slice(payload)
         .map_err(|_| format!("payload is not JSON; send {RESTART_EXAMPLE}"))?;
@@ -45,6 +58,19 @@ pub(crate) fn parse(name: &str, payload: &[u8]) -> Result<Request, String> {
         return Err("edgeAgent is part of the edge daemon; restart the daemon instead".into());
     }
     Ok(Request::RestartModule(module))
+}
+
+/// The id of the task that is asked about.
+fn task(payload: &[u8]) -> Result<String, String> {
+    let payload: Value = serde_json::from_slice(payload)
+        .map_err(|_| format!("payload is not JSON; send {TASK_EXAMPLE}"))?;
+    check_schema(&payload)?;
+    let id = payload.get("correlationId").and_then(Value::as_str).unwrap_or_default();
+    match id {
+        "" => Err(format!("correlationId is missing; send {TASK_EXAMPLE}")),
+        id if id.len() > TASK_ID_BYTES_MAX => Err("correlationId is too long".into()),
+        id => Ok(id.to_owned()),
+    }
 }
 
 /// There is one version of payloads.
@@ -65,9 +91,10 @@ pub(crate) const NOTHING: &[u8] = b"null";
 pub(crate) const OK: i32 = 200;
 pub(crate) const BAD_REQUEST: i32 = 400;
 pub(crate) const FAILED: i32 = 500;
-const SUPPORTED: &str = "ping, RestartModule, GetModuleLogs";
-/// The original's other methods; all of them are about blobs.
-const ANSWERS: [&str; 3] = ["UploadModuleLogs", "UploadSupportBundle", "GetTaskStatus"];
+const SUPPORTED: &str = "ping, RestartModule, GetModuleLogs, UploadModuleLogs, GetTaskStatus";
+const TASK_EXAMPLE: &str = "{\"schemaVersion\":\"1.0\",\"correlationId\":\"<id>\"}";
+/// Ids are UUIDs.
+const TASK_ID_BYTES_MAX: usize = 100;
 const RESTART_EXAMPLE: &str = "{\"schemaVersion\":\"1.0\",\"id\":\"<module>\"}";
 const NAME_CHARS_SHOWN: usize = 100;
 
@@ -104,9 +131,16 @@ mod tests {
                 "{}",
                 Err("method \"Reboot\" is not supported; supported are ping, RestartModule, GetM"),
             ),
-            ("uploadmodulelogs", "{}", Err("UploadModuleLogs needs a cloud storage account")),
-            ("UploadSupportBundle", "{}", Err("UploadSupportBundle needs a cloud storage account")),
-            ("GetTaskStatus", "{}", Err("GetTaskStatus needs a cloud storage account")),
+            ("uploadmodulelogs", "{}", Err("sasUrl is missing")),
+            ("UploadModuleLogs", r#"{"sasUrl":"https://a/b?c"}"#, Err("items is missing")),
+            (
+                "UploadModuleLogs",
+                r#"{"sasUrl":"https://a/b?c","items":[{"id":"x"}]}"#,
+                Ok("UploadLogs("),
+            ),
+            ("UploadSupportBundle", "{}", Err("UploadSupportBundle is not served; make one with")),
+            ("GetTaskStatus", "{}", Err("correlationId is missing")),
+            ("gettaskstatus", r#"{"correlationId":"a"}"#, Ok("TaskStatus(\"a\")")),
             ("getmodulelogs", "{}", Err("items is missing")),
             ("GetModuleLogs", r#"{"items":{"id":"x"}}"#, Ok("Logs(")),
         ] {

@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use crate::backup::State;
 use crate::desired::Desired;
 use crate::error::chain;
-use crate::execute::{Done, Effect, Executor, Stopped};
+use crate::execute::{Done, Effect, Executor, Failed, Stopped};
 use crate::itself::Itself;
 use crate::line::News;
 use crate::methods;
@@ -36,6 +36,7 @@ use crate::record::{Aim, Records, see};
 use crate::report::{Facts, LastDesired, reported};
 use crate::rollout::{Evidence, Rollout, Stages};
 use crate::settings::{AgentSettings, Timing};
+use crate::upload::Tasks;
 
 /// Where the loop's words go.
 pub(crate) struct Outlets {
@@ -82,6 +83,8 @@ pub(crate) struct Reconciler {
     unseen: BTreeMap<ModuleId, u64>,
     /// Logs that are being read for somebody.
     readers: JoinSet<()>,
+    /// Uploads, and how they fared.
+    tasks: Tasks,
     /// Who waits for a restart that was asked for.
     callers: BTreeMap<ModuleId, MethodReply>,
 }
@@ -127,6 +130,7 @@ impl Reconciler {
             busy: BTreeMap::new(),
             unseen: BTreeMap::new(),
             readers: JoinSet::new(),
+            tasks: Tasks::default(),
             callers: BTreeMap::new(),
         }
     }
@@ -215,17 +219,22 @@ impl Reconciler {
         self.executor.want(wanted.collect());
         let address = self.rollout.deployment().and_then(metrics::address);
         self.outlets.metrics.send_if_modified(|now| std::mem::replace(now, address) != address);
-        self.publish_images();
+        self.publish_needs();
     }
 
-    /// Before anything of a deployment is pulled, its images are told.
-    fn publish_images(&self) {
-        let Some(images) = self.rollout.images() else { return };
-        self.settings.deployed_images.send_if_modified(|now| {
-            let is_new = now.as_ref() != Some(&images);
-            *now = Some(images);
-            is_new
-        });
+    /// Before anything of a deployment is pulled or made, its images and volumes are told.
+    fn publish_needs(&self) {
+        fn tell<T: PartialEq>(channel: &watch::Sender<Option<T>>, needs: Option<T>) {
+            channel.send_if_modified(|now| {
+                let is_new = needs.is_some() && *now != needs;
+                if is_new {
+                    *now = needs;
+                }
+                is_new
+            });
+        }
+        tell(&self.settings.deployed_images, self.rollout.images());
+        tell(&self.settings.deployed_options, self.rollout.create_options());
     }
 
     /// Plans, and plans anew when the plan shows that a deployment has to be given up.
@@ -335,7 +344,7 @@ impl Reconciler {
             .map(|(module, record)| (module.to_string(), record.kept.clone()))
             .collect();
         let stages = self.rollout.stages();
-        self.publish_images();
+        self.publish_needs();
         self.outlets.keep.send_if_modified(|state| {
             let is_new = state.records != kept || state.stages != stages;
             (state.records, state.stages) = (kept, stages);
@@ -445,7 +454,7 @@ impl Reconciler {
         let answer = match &outcome {
             Ok(()) => Ok(()),
             Err(Stopped::Superseded) => Err("something else was deployed meanwhile".to_owned()),
-            Err(Stopped::Failed(_, message)) => Err(message.clone()),
+            Err(Stopped::Failed(failed)) => Err(failed.message.clone()),
         };
         match outcome {
             Ok(()) => {
@@ -457,9 +466,8 @@ impl Reconciler {
             Err(Stopped::Superseded) => {}
             // A command's failure is told to whoever asked; what is planned goes on.
             Err(Stopped::Failed(..)) if purpose == Purpose::Command => {}
-            Err(Stopped::Failed(step, message)) => {
-                let failure = (message, step.needs_the_net());
-                record.failed(aim, failure, now, &timing);
+            Err(Stopped::Failed(Failed { message, fault })) => {
+                record.failed(aim, (message, fault), now, &timing);
             }
         }
         if let Some(caller) = self.callers.remove(&module) {

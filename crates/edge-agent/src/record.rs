@@ -67,8 +67,19 @@ pub(crate) struct Failure {
     pub(crate) message: String,
     /// What was to be reached; something else is tried at once.
     pub(crate) aim: Aim,
-    /// Whether it may be the network's fault.
-    pub(crate) needs_the_net: bool,
+    /// Whose fault it may be.
+    pub(crate) fault: Fault,
+}
+
+/// Whose fault a failure may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// This device's, or the deployment's.
+    Device,
+    /// Also the network's, while there is none.
+    Net,
+    /// A registry's that does not answer.
+    Registry,
 }
 
 /// What a job was to reach.
@@ -152,7 +163,7 @@ impl Record {
     pub(crate) fn misses_image(&self) -> bool {
         self.failure
             .as_ref()
-            .is_some_and(|failure| failure.needs_the_net && failure.aim != Aim::Absent)
+            .is_some_and(|failure| failure.fault != Fault::Device && failure.aim != Aim::Absent)
     }
 
     /// It was started by us.
@@ -179,7 +190,7 @@ impl Record {
     pub(crate) fn failed(
         &mut self,
         aim: Aim,
-        (message, needs_the_net): (String, bool),
+        (message, fault): (String, Fault),
         now: Mono,
         timing: &Timing,
     ) {
@@ -189,7 +200,7 @@ impl Record {
         };
         let retry_at = now + timing.wait(before);
         let count = before.saturating_add(1);
-        self.failure = Some(Failure { count, retry_at, message, aim, needs_the_net });
+        self.failure = Some(Failure { count, retry_at, message, aim, fault });
     }
 
     /// When it may be restarted after it ended by itself.

@@ -7,7 +7,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use iot_proto::time::{NEVER, round_trip_or_never};
 use jiff::Timestamp;
@@ -17,6 +17,7 @@ use model::twin::Object;
 use serde_json::{Value, json};
 
 use crate::desired::Verdict;
+use crate::execute::Pulling;
 use crate::observe::{Observation, ObservedModule, Platform, Status, runtime_name};
 use crate::plan::Standing;
 use crate::record::{Record, Records};
@@ -45,7 +46,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) standings: &'a BTreeMap<ModuleId, Standing>,
     pub(crate) platform: &'a Platform,
     /// Modules whose images are on their way.
-    pub(crate) pulling: &'a BTreeSet<ModuleId>,
+    pub(crate) pulling: &'a Pulling,
     /// Whether the agent is about to end, so that nothing of this holds any longer.
     pub(crate) is_ending: bool,
 }
@@ -145,7 +146,7 @@ fn compose(facts: &Facts<'_>, detail: Detail) -> Object {
             seen,
             record: facts.records.get(module).unwrap_or(&no_record),
             standing: *standing,
-            is_pulling: facts.pulling.contains(module),
+            pulling: facts.pulling.get(module).map(Option::as_deref),
             is_ending: facts.is_ending,
         };
         let section = if module.is_system() { &mut system } else { &mut modules };
@@ -206,7 +207,8 @@ struct ModuleView<'a> {
     seen: Option<&'a ObservedModule>,
     record: &'a Record,
     standing: Standing,
-    is_pulling: bool,
+    /// That its image is on its way, and how far.
+    pulling: Option<Option<&'a str>>,
     is_ending: bool,
 }
 
@@ -264,11 +266,14 @@ impl ModuleView<'_> {
     fn description(&self) -> String {
         let failure = self.record.failure.as_ref().map(|failure| failure.message.clone());
         let seen = || self.seen.and_then(|seen| seen.description.clone()).unwrap_or_default();
+        if let Some(progress) = self.pulling {
+            let progress = progress.map(|progress| format!(": {progress}")).unwrap_or_default();
+            return match self.seen {
+                None => format!("its image is being pulled{progress}"),
+                Some(_) => format!("{}; its next image is being pulled{progress}", seen()),
+            };
+        }
         match (self.standing, self.seen) {
-            (_, None) if self.is_pulling => "its image is being pulled".into(),
-            (_, Some(_)) if self.is_pulling => {
-                format!("{}; its next image is being pulled", seen())
-            }
             (Standing::Failed, _) => failure.unwrap_or_default(),
             (Standing::NoIdentity, None) => "waits for its identity".into(),
             (Standing::Queued, None) => "waits for modules with a lower startupOrder".into(),

@@ -4,7 +4,7 @@
 //! it is the good one. One that is not well in its time is given up: the good one comes back, and
 //! the verdict says why until the desired properties change (`DESIGN.md` §7). Pure; time is an
 //! argument. Only time in which something could have gone right counts: while an image is being
-//! pulled, or while a pull fails because the device has no line, the clock stands still.
+//! pulled, or cannot be because its registry or the device's line is away, the clock stands still.
 
 #[cfg(test)]
 mod tests;
@@ -17,9 +17,10 @@ use model::ModuleId;
 use serde::{Deserialize, Serialize};
 
 use crate::desired::{Desired, Verdict};
-use crate::observe::{Observation, Status};
+use crate::execute::Pulling;
+use crate::observe::{Observation, Status, runtime_name};
 use crate::plan::Standing;
-use crate::record::{Aim, Record, Records};
+use crate::record::{Aim, Fault, Record, Records};
 use crate::settings::{Surroundings, Timing};
 use crate::target::{Deployment, Target};
 
@@ -78,7 +79,7 @@ pub(crate) struct Evidence<'a> {
     pub(crate) records: &'a Records,
     pub(crate) standings: &'a BTreeMap<ModuleId, Standing>,
     /// Modules whose images are on their way.
-    pub(crate) pulling: &'a BTreeSet<ModuleId>,
+    pub(crate) pulling: &'a Pulling,
     /// Whether the hub is reached.
     pub(crate) is_connected: bool,
     pub(crate) now: Mono,
@@ -235,6 +236,18 @@ impl Rollout {
         Some(targets.map(|target| target.config.image.to_string()).collect())
     }
 
+    /// The createOptions of both, by the modules' names in the runtime.
+    pub(crate) fn create_options(&self) -> Option<Vec<(String, serde_json::Value)>> {
+        let in_force = self.in_force.as_ref()?;
+        let stages = [Some(in_force), self.good.as_ref()].into_iter().flatten();
+        let targets = stages.flat_map(|stage| stage.deployment.modules.values());
+        let options = targets.map(|target| {
+            let name = runtime_name(&target.module).to_owned();
+            (name, target.config.create_options.clone())
+        });
+        Some(options.collect())
+    }
+
     /// What is to be said of the newest desired properties.
     pub(crate) fn verdict(&self) -> Option<&Verdict> {
         self.verdict.as_ref()
@@ -269,12 +282,12 @@ fn fitness(target: &Target, evidence: &Evidence<'_>) -> Fitness {
     let seen = evidence.observation.modules.get(module);
     let failure = record.failure.as_ref();
     match standing {
-        _ if evidence.pulling.contains(module) => Fitness::Excused,
+        _ if evidence.pulling.contains_key(module) => Fitness::Excused,
         Standing::NoIdentity if !evidence.is_connected => Fitness::Excused,
         Standing::NoIdentity => Fitness::Unwell("its identity is not known".into()),
         // Also between two attempts of something that fails each time, and during the next one.
         Standing::Failed | Standing::Working | Standing::Queued => match failure {
-            Some(failure) if failure.needs_the_net && !evidence.is_connected => Fitness::Excused,
+            Some(failure) if is_excused(failure.fault, evidence.is_connected) => Fitness::Excused,
             Some(failure) => Fitness::Unwell(failure.message.clone()),
             None => Fitness::Settling,
         },
@@ -300,6 +313,16 @@ fn fitness(target: &Target, evidence: &Evidence<'_>) -> Fitness {
             Some(_) => Fitness::Well,
             None => Fitness::Settling,
         },
+    }
+}
+
+/// A registry that does not answer says nothing of the deployment: the module before runs on until
+/// the image is here, so there is no hurry to go back.
+fn is_excused(fault: Fault, is_connected: bool) -> bool {
+    match fault {
+        Fault::Device => false,
+        Fault::Net => !is_connected,
+        Fault::Registry => true,
     }
 }
 

@@ -34,6 +34,9 @@ pub struct AgentSettings {
     /// Takes the images of the deployment in force and of the last good one, as the manifests name
     /// them, once there is one: they have to stay on the device.
     pub deployed_images: watch::Sender<Option<BTreeSet<String>>>,
+    /// Takes the createOptions of the same deployments' modules, by their names in the runtime:
+    /// the volumes that they name have to stay.
+    pub deployed_options: watch::Sender<Option<Vec<(String, serde_json::Value)>>>,
     /// Numbers that tests shorten.
     pub timing: Timing,
 }

@@ -45,6 +45,7 @@ impl Life {
             surroundings: test_surroundings(),
             about: About { version: "0.1.0".into(), ..About::default() },
             deployed_images: tokio::sync::watch::Sender::new(None),
+            deployed_options: tokio::sync::watch::Sender::new(None),
             timing: Timing { observe_every: Duration::from_millis(20), ..Timing::default() },
         };
         let shutdown = Shutdown::new();

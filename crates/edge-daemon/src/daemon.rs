@@ -33,6 +33,7 @@ use crate::peer::Throttle;
 use crate::provision::{self, DeviceCertificate, DeviceFacts, HubDial, ProvisionError};
 use crate::sockets::{SocketError, Sockets};
 use crate::storage::Storage;
+use crate::volumes::Volumes;
 use crate::workload::{AGENT_NAME, Workload};
 
 /// What a daemon is started with.
@@ -61,6 +62,8 @@ pub struct DaemonSettings {
     /// The images of the deployment in force and of the last good one, which stay on the device;
     /// none until they are known, and no image is removed before.
     pub deployed_images: watch::Receiver<Option<BTreeSet<String>>>,
+    /// The createOptions of the same deployments' modules, by name; their volumes stay.
+    pub deployed_options: watch::Receiver<Option<Vec<(String, Value)>>>,
     /// Version of the program.
     pub version: String,
     /// The time.
@@ -222,6 +225,10 @@ impl Daemon {
                 additional_info(&self.settings)?,
                 clock.clone(),
             ),
+            volumes: Volumes {
+                runtime: Arc::clone(&self.settings.runtime),
+                deployed: self.settings.deployed_options.clone(),
+            },
             owner: self.settings.owner.clone(),
             clock: clock.clone(),
         };

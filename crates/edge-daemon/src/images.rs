@@ -74,7 +74,7 @@ impl Images {
     /// recorded is logged: the image stays longer then.
     pub(crate) async fn used(&self, image: &ImageReference) {
         match self.runtime.image_id(image).await {
-            Ok(Some(id)) => self.record(vec![id], Vec::new()).await,
+            Ok(Some(id)) => self.record_name(id, image.to_string()).await,
             Ok(None) => {}
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
@@ -132,10 +132,11 @@ impl Images {
         let is_known = names.is_some();
         let kept = self.ids(names.unwrap_or_default()).await?;
         let images = self.runtime.images().await?;
-        let uses = self.uses.all();
+        let (uses, names) = (self.uses.all(), self.uses.names());
         let plan = plan(&Facts {
             images: &images,
             uses: &uses,
+            names: &names,
             deployed: &kept,
             now: self.clock.wall(),
             age: match occasion {
@@ -163,7 +164,7 @@ impl Images {
 
     async fn remove(&self, image: &LocalImage, occasion: Occasion) -> Result<(), RuntimeError> {
         let (id, names, bytes) = (&image.id, image.names.join(" "), image.size_bytes);
-        match self.runtime.remove_image(id).await? {
+        match self.let_go(image).await? {
             ImageRemoval::Removed => {
                 let is_pressed = occasion == Occasion::Pressure;
                 tracing::info!(id, names, bytes, is_pressed, "removed an unused image");
@@ -174,6 +175,27 @@ impl Images {
             }
         }
         Ok(())
+    }
+
+    /// An image of several names goes with the last of them, never by force.
+    async fn let_go(&self, image: &LocalImage) -> Result<ImageRemoval, RuntimeError> {
+        if image.names.len() < 2 {
+            return self.runtime.remove_image(&image.id).await;
+        }
+        for name in &image.names {
+            // A name that has meanwhile come to mean another image is that image's.
+            let means = match name.parse() {
+                Ok(reference) => self.runtime.image_id(&reference).await?,
+                Err(_) => None,
+            };
+            if means.as_ref() != Some(&image.id) {
+                continue;
+            }
+            if let kept @ ImageRemoval::InUse { .. } = self.runtime.remove_image(name).await? {
+                return Ok(kept);
+            }
+        }
+        Ok(ImageRemoval::Removed)
     }
 
     /// The ids of those images that are here.
@@ -187,19 +209,30 @@ impl Images {
         Ok(ids)
     }
 
+    async fn record_name(&self, id: String, name: String) {
+        let now = self.clock.wall();
+        if !self.uses.is_news(&id, &name, now) {
+            return;
+        }
+        let uses = Arc::clone(&self.uses);
+        written(move || uses.record_name(&id, &name, now)).await;
+    }
+
     async fn record(&self, used: Vec<String>, gone: Vec<String>) {
         if used.is_empty() && gone.is_empty() {
             return;
         }
         let (uses, now) = (Arc::clone(&self.uses), self.clock.wall());
-        let written = tokio::task::spawn_blocking(move || uses.record(&used, &gone, now));
-        // A task that did not end belongs to a runtime that is ending.
-        if let Ok(Err(error)) = written.await {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "cannot record uses of images"
-            );
-        }
+        written(move || uses.record(&used, &gone, now)).await;
+    }
+}
+
+/// Writes the record.
+async fn written(write: impl FnOnce() -> Result<(), FsError> + Send + 'static) {
+    // A task that did not end belongs to a runtime that is ending.
+    if let Ok(Err(error)) = tokio::task::spawn_blocking(write).await {
+        let error = &error as &dyn std::error::Error;
+        tracing::warn!(error, "cannot record uses of images");
     }
 }
 

@@ -22,6 +22,7 @@ mod peer;
 mod provision;
 mod sockets;
 mod storage;
+mod volumes;
 mod workload;
 
 pub use certs::{CertsError, EdgeCaFacts};

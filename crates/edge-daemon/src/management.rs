@@ -24,6 +24,7 @@ use crate::http::{Answer, Api, Asked, Refusal, json, no_content, respond};
 use crate::identity::Identities;
 use crate::modules::Modules;
 use crate::peer::Caller;
+use crate::volumes::Volumes;
 use crate::workload::AGENT_NAME;
 
 pub use owner::OwnerRequest;
@@ -34,6 +35,7 @@ pub(crate) struct Management {
     pub(crate) modules: Arc<Modules>,
     pub(crate) identities: Arc<Identities>,
     pub(crate) system: System,
+    pub(crate) volumes: Volumes,
     /// Where the owner's requests go that only the whole program can fulfil.
     pub(crate) owner: Option<owner::OwnerRequests>,
     pub(crate) clock: Clock,
@@ -163,6 +165,15 @@ impl Api for Management {
                 StatusCode::NOT_IMPLEMENTED,
                 "a support bundle is made by the device's own tool: iotedge support-bundle",
             )),
+            ManagementRoute::ListPulls => Ok(json(StatusCode::OK, &self.modules.pulls.list())),
+            ManagementRoute::ListVolumes => Ok(json(StatusCode::OK, &self.volumes.list().await?)),
+            ManagementRoute::PruneVolumes => {
+                let is_dry_run = asked
+                    .query
+                    .get("dry-run")
+                    .is_some_and(|dry_run| dry_run.eq_ignore_ascii_case("true"));
+                Ok(json(StatusCode::OK, &self.volumes.prune(is_dry_run).await?))
+            }
             ManagementRoute::Reprovision => self.reprovision().await,
             ManagementRoute::RestartRuntime => self.ask_owner(OwnerRequest::Restart),
             ManagementRoute::StopRuntime => self.ask_owner(OwnerRequest::Stop),

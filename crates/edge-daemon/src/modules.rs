@@ -29,6 +29,7 @@ use crate::storage::{LABEL, LABEL_USUAL, Resident, Storage};
 use crate::workload::AGENT_NAME;
 
 pub(crate) use agent::BuiltinAgent;
+pub(crate) use details::is_candidate;
 pub(crate) use pulls::Pulls;
 pub(crate) use spec::image_reference;
 
@@ -210,7 +211,7 @@ impl Modules {
         if spec.pull_policy == PullPolicy::Never {
             return Ok(());
         }
-        let Err(error) = self.pulls.pull(&spec.image, spec.auth.as_ref()).await else {
+        let Err(error) = self.pulls.pull(&spec.name, &spec.image, spec.auth.as_ref()).await else {
             return Ok(());
         };
         if self.runtime.has_image(&spec.image).await? {

@@ -6,6 +6,7 @@
 
 mod body;
 mod moment;
+mod own;
 mod route;
 
 pub use body::{
@@ -17,6 +18,7 @@ pub use body::{
     TrustBundle,
 };
 pub use moment::{MomentError, moment};
+pub use own::{Pull, Pulls, Volume, VolumeUse, Volumes};
 pub use route::{LogsQuery, LogsQueryError, ManagementRoute, RouteError, Tail, WorkloadRoute};
 
 use http::StatusCode;

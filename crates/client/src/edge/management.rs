@@ -4,7 +4,8 @@ use std::path::Path;
 
 use iot_proto::management::{
     Identities, Identity, IdentityCreate, IdentityUpdate, LogLevel, LogsQuery, ManagementRoute,
-    ModuleDetails, ModuleList, ModuleSpec, SystemInfo, SystemResources,
+    ModuleDetails, ModuleList, ModuleSpec, Pull, Pulls, SystemInfo, SystemResources, Volume,
+    Volumes,
 };
 use iot_proto::payload;
 
@@ -126,6 +127,28 @@ impl ManagementClient {
         self.socket.call(bare(&ManagementRoute::SetLogLevel).json(body)).await.map(drop)
     }
 
+    /// The pulls under way.
+    pub async fn pulls(&self) -> Result<Vec<Pull>, EdgeError> {
+        let list: Pulls = self.socket.call_for(bare(&ManagementRoute::ListPulls)).await?;
+        Ok(list.pulls)
+    }
+
+    /// The volumes that the runtime made.
+    pub async fn volumes(&self) -> Result<Vec<Volume>, EdgeError> {
+        let request = bare(&ManagementRoute::ListVolumes).deadline(VOLUMES_DEADLINE);
+        let list: Volumes = self.socket.call_for(request).await?;
+        Ok(list.volumes)
+    }
+
+    /// Removes the volumes that nothing needs, or says which they are; those.
+    pub async fn prune_volumes(&self, is_dry_run: bool) -> Result<Vec<Volume>, EdgeError> {
+        let route = ManagementRoute::PruneVolumes;
+        let parameters = if is_dry_run { vec![("dry-run", "true".to_owned())] } else { Vec::new() };
+        let request = request(route.method(), &route.path(), &parameters);
+        let list: Volumes = self.socket.call_for(request.deadline(VOLUMES_DEADLINE)).await?;
+        Ok(list.volumes)
+    }
+
     /// Every module identity.
     pub async fn identities(&self) -> Result<Vec<Identity>, EdgeError> {
         let list: Identities = self.socket.call_for(bare(&ManagementRoute::ListIdentities)).await?;
@@ -164,5 +187,7 @@ fn bare(route: &ManagementRoute) -> host::http::Request {
 
 /// Stopping waits for a module's own time to end; engines give 10 s, settings may give more.
 const ACT_DEADLINE: std::time::Duration = std::time::Duration::from_secs(120);
+/// Engines add up what volumes hold file by file.
+const VOLUMES_DEADLINE: std::time::Duration = std::time::Duration::from_secs(120);
 const ERROR_BYTES_MAX: usize = 64 * 1024;
 const ERROR_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);

@@ -7,6 +7,7 @@ use crate::logs::{LogsError, LogsRequest, Origin};
 use crate::methods::{self, Request};
 use crate::observe::Status;
 use crate::plan::{Job, Purpose, Step};
+use crate::upload::{Target, Way, upload};
 
 impl Reconciler {
     /// Answers a direct method, or begins what it asks for.
@@ -20,6 +21,12 @@ impl Reconciler {
             Ok(Request::Ping) => return reply.send(methods::OK, methods::NOTHING),
             Ok(Request::RestartModule(module)) => module,
             Ok(Request::Logs(request)) => return self.read_logs(request, reply),
+            Ok(Request::UploadLogs(request, target)) => {
+                return self.upload_logs(request, target, reply);
+            }
+            Ok(Request::TaskStatus(id)) => {
+                return reply.send(methods::OK, self.tasks.status(&id));
+            }
             Err(message) => return refuse(reply, methods::BAD_REQUEST, &message),
         };
         let deployment = self.rollout.deployment();
@@ -53,17 +60,9 @@ impl Reconciler {
 
     /// Reads logs beside the loop, which has other things to do.
     fn read_logs(&mut self, request: LogsRequest, reply: MethodReply) {
-        while self.readers.try_join_next().is_some() {}
-        if self.readers.len() >= LOG_READERS_MAX {
-            let message = "too many logs are being read; try again";
-            return reply.send(methods::FAILED, methods::error_body(message));
-        }
+        let Some(reply) = self.admitted(reply) else { return };
         let (management, clock) = (self.management.clone(), self.clock.clone());
-        let surroundings = &self.settings.surroundings;
-        let origin = Origin {
-            hub: surroundings.hub_host_name.clone(),
-            device: surroundings.device.to_string(),
-        };
+        let origin = self.origin();
         self.readers.spawn(async move {
             match clock.timeout(LOGS_LIMIT, Box::pin(request.answer(&management, &origin))).await {
                 Ok(Ok(body)) => reply.send(methods::OK, body),
@@ -79,6 +78,39 @@ impl Reconciler {
                 }
             }
         });
+    }
+}
+
+impl Reconciler {
+    /// Uploads logs beside the loop; the caller hears at once which task that is.
+    fn upload_logs(&mut self, request: LogsRequest, target: Target, reply: MethodReply) {
+        let Some(reply) = self.admitted(reply) else { return };
+        let way = Way {
+            management: self.management.clone(),
+            clock: self.clock.clone(),
+            tls: self.settings.tls.clone(),
+            hub: self.settings.dial.clone(),
+            origin: self.origin(),
+        };
+        let (id, told) = self.tasks.begin();
+        reply.send(methods::OK, told);
+        self.readers.spawn(upload(request, target, way, self.tasks.clone(), id));
+    }
+
+    /// The caller, when one more may have logs read; otherwise it is told so.
+    fn admitted(&mut self, reply: MethodReply) -> Option<MethodReply> {
+        while self.readers.try_join_next().is_some() {}
+        if self.readers.len() < LOG_READERS_MAX {
+            return Some(reply);
+        }
+        let message = "too many logs are being read; try again";
+        reply.send(methods::FAILED, methods::error_body(message));
+        None
+    }
+
+    fn origin(&self) -> Origin {
+        let surroundings = &self.settings.surroundings;
+        Origin { hub: surroundings.hub_host_name.clone(), device: surroundings.device.to_string() }
     }
 }
 

@@ -40,6 +40,7 @@ fn settings(daemon: &FakeDaemon) -> AgentSettings {
         surroundings: test_surroundings(),
         about: About::default(),
         deployed_images: watch::Sender::new(None),
+        deployed_options: watch::Sender::new(None),
         timing: timing(),
     }
 }
@@ -208,7 +209,7 @@ async fn a_bad_manifest_is_told_and_changes_nothing() {
 #[tokio::test]
 async fn a_failing_pull_is_told_retried_and_holds_nobody_up() {
     let daemon = FakeDaemon::start();
-    daemon.fail("pull aa", "no such image: x:1");
+    daemon.fail("pull aa", "no route to r.test: x:1");
     let mut agent = Agent::start(&daemon);
     agent.wants(1, json!({"aa": module("x:1"), "bb": module("y:1")})).await;
     let report = agent
@@ -218,11 +219,67 @@ async fn a_failing_pull_is_told_retried_and_holds_nobody_up() {
         })
         .await;
     let description = report["lastDesiredStatus"]["description"].as_str().unwrap();
-    assert_eq!(description, "aa: cannot pull image: edge daemon answered 500: no such image: x:1");
+    let expected = concat!(
+        "aa: cannot pull image: edge daemon answered 500: no route to r.test: x:1; ",
+        "tried again until it comes, what runs goes on",
+    );
+    assert_eq!(description, expected);
     assert_eq!(report["modules"]["aa"]["runtimeStatus"], "failed");
     daemon.mend("pull aa");
     agent.applied(1).await;
     assert_eq!(daemon.module("aa").unwrap().status, "running");
+}
+
+#[tokio::test]
+async fn a_registry_that_does_not_answer_sends_no_deployment_back_and_one_that_refuses_does() {
+    let daemon = FakeDaemon::start();
+    let timing = Timing {
+        cool_off: Duration::from_millis(20),
+        cool_off_max: Duration::from_millis(20),
+        healthy_after: Duration::ZERO,
+        healthy_within: Duration::from_millis(200),
+        ..timing()
+    };
+    let mut agent = Agent::start_timed(&daemon, timing, Records::new(), Stages::default());
+    agent.wants(1, json!({"aa": module("x:1")})).await;
+    agent.applied(1).await;
+    let mut kept = agent.kept.clone();
+    let proven = kept.wait_for(|state| state.stages.good.is_some());
+    Clock::system().timeout(PATIENCE, proven).await.expect("it proves itself").unwrap();
+
+    daemon.fail("pull aa", "dial tcp: connection refused");
+    daemon.take_calls();
+    agent.wants(2, json!({"aa": module("x:2")})).await;
+    // Many times longer than a deployment has to prove itself, and still the new one is tried.
+    let attempts = || daemon.calls().iter().filter(|call| *call == "pull aa").count();
+    let tried = async {
+        while attempts() < 40 {
+            let _ = agent.report.changed().await;
+        }
+    };
+    Clock::system().timeout(PATIENCE, tried).await.expect("it is tried again and again");
+    let report = Value::Object(agent.report.borrow().clone());
+    assert_eq!(report["lastDesiredVersion"], 2);
+    let description = report["lastDesiredStatus"]["description"].as_str().unwrap();
+    assert!(
+        description.ends_with("connection refused; tried again until it comes, what runs goes on")
+    );
+    // What ran before has not been touched.
+    assert_eq!(daemon.module("aa").unwrap().status, "running");
+    assert!(daemon.calls().iter().all(|call| call == "pull aa"), "{:?}", daemon.calls());
+
+    // The registry answers, and has no such image. With the hub in reach, that is its fault.
+    agent.news.send(News::Connected(true)).await.unwrap();
+    daemon.refuse("pull aa", "manifest unknown");
+    let report = agent
+        .until("gone back", |report| {
+            let status = &report["lastDesiredStatus"]["description"];
+            status.as_str().is_some_and(|text| text.contains("went back to deployment 1"))
+        })
+        .await;
+    let description = report["lastDesiredStatus"]["description"].as_str().unwrap();
+    assert!(description.ends_with("edge daemon answered 404: manifest unknown"), "{description}");
+    assert_eq!(report["modules"]["aa"]["runtimeStatus"], "running");
 }
 
 #[tokio::test]

@@ -55,7 +55,7 @@ struct Device {
     records: Records,
     standings: BTreeMap<ModuleId, Standing>,
     last_desired: LastDesired,
-    pulling: BTreeSet<ModuleId>,
+    pulling: Pulling,
 }
 
 impl Device {
@@ -74,7 +74,7 @@ impl Device {
             standings: [(id("$edgeHub"), Standing::Settled), (id("sensor"), Standing::Settled)]
                 .into(),
             last_desired: LastDesired { version: Some(7), code: 200, description: String::new() },
-            pulling: BTreeSet::new(),
+            pulling: Pulling::new(),
         }
     }
 
@@ -102,7 +102,7 @@ impl Device {
             retry_at: Mono::ZERO,
             message: message.into(),
             aim: Aim::Absent,
-            needs_the_net: false,
+            fault: crate::record::Fault::Device,
         };
         self.records.entry(id(name)).or_default().failure = Some(failure);
         self.standings.insert(id(name), Standing::Failed);
@@ -200,14 +200,18 @@ fn what_is_not_there_says_why() {
 #[test]
 fn an_image_on_its_way_is_told() {
     let mut device = Device::new();
-    device.pulling = [id("sensor"), id("$edgeHub")].into();
+    let progress = "1.5 of 2.0 MB, 1 of 3 layers";
+    device.pulling = [(id("sensor"), None), (id("$edgeHub"), Some(progress.into()))].into();
     device.observation.modules.remove(&id("sensor"));
     device.standings.insert(id("sensor"), Standing::Working);
     let report = device.report(false);
     assert_eq!(report["modules"]["sensor"]["statusDescription"], "its image is being pulled");
     let hub = &report["systemModules"]["edgeHub"];
     assert_eq!(hub["runtimeStatus"], "running");
-    assert_eq!(hub["statusDescription"], "Up 5 seconds; its next image is being pulled");
+    assert_eq!(
+        hub["statusDescription"],
+        format!("Up 5 seconds; its next image is being pulled: {progress}")
+    );
 }
 
 #[test]

@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::execute::Pulling;
 use crate::observe::{Identities, ObservedModule};
-use crate::record::Failure;
+use crate::record::{Failure, Fault};
 
 /// A device whose modules are what a test says.
 struct Device {
@@ -12,7 +13,7 @@ struct Device {
     observation: Observation,
     records: Records,
     standings: BTreeMap<ModuleId, Standing>,
-    pulling: BTreeSet<ModuleId>,
+    pulling: Pulling,
     is_connected: bool,
     now: u64,
     /// When the device was looked at, if not now.
@@ -55,7 +56,7 @@ impl Device {
             },
             records: Records::new(),
             standings: BTreeMap::new(),
-            pulling: BTreeSet::new(),
+            pulling: Pulling::new(),
             is_connected: true,
             now: 0,
             seen_at: None,
@@ -94,14 +95,14 @@ impl Device {
         self.records.insert(id(name), record);
     }
 
-    fn fails(&mut self, name: &str, needs_the_net: bool) {
+    fn fails(&mut self, name: &str, fault: Fault) {
         self.standings.insert(id(name), Standing::Failed);
         let failure = Failure {
             count: 1,
             retry_at: at(self.now + 10),
             message: "cannot do it".into(),
             aim: Aim::Absent,
-            needs_the_net,
+            fault,
         };
         self.records.entry(id(name)).or_default().failure = Some(failure);
     }
@@ -244,10 +245,10 @@ fn a_slow_pull_and_a_lost_line_are_not_its_fault() {
     let mut device = Device::proven(&[("ab", "x:1")]);
     device.wants(2, &[("ab", "x:2")]);
     device.standings.insert(id("ab"), Standing::Working);
-    device.pulling.insert(id("ab"));
+    device.pulling.insert(id("ab"), None);
     assert!(!device.pass(100_000));
     device.pulling.clear();
-    device.fails("ab", true);
+    device.fails("ab", Fault::Net);
     device.is_connected = false;
     assert!(!device.pass(100_000));
     // With the hub in reach, a registry that refuses is the deployment's business.
@@ -258,7 +259,7 @@ fn a_slow_pull_and_a_lost_line_are_not_its_fault() {
     for standing in [Standing::Working, Standing::Queued] {
         let mut device = Device::proven(&[("ab", "x:1")]);
         device.wants(2, &[("ab", "x:2")]);
-        device.fails("ab", true);
+        device.fails("ab", Fault::Net);
         device.standings.insert(id("ab"), standing);
         device.is_connected = false;
         assert!(!device.pass(100_000));
@@ -266,12 +267,28 @@ fn a_slow_pull_and_a_lost_line_are_not_its_fault() {
         assert!(!device.pass(599));
         assert!(device.pass(1));
     }
-    // And so is what fails on this machine, line or not.
+    // What fails on this machine is its fault, line or not.
     let mut device = Device::proven(&[("ab", "x:1")]);
     device.wants(2, &[("ab", "x:2")]);
-    device.fails("ab", false);
+    device.fails("ab", Fault::Device);
     device.is_connected = false;
     assert!(device.pass(600));
+}
+
+#[test]
+fn a_registry_that_does_not_answer_is_waited_for_and_one_that_refuses_is_not() {
+    for standing in [Standing::Failed, Standing::Working, Standing::Queued] {
+        let mut device = Device::proven(&[("ab", "x:1")]);
+        device.wants(2, &[("ab", "x:2")]);
+        device.fails("ab", Fault::Registry);
+        device.standings.insert(id("ab"), standing);
+        assert!(!device.pass(100_000));
+        assert_eq!((device.versions().0, device.verdict()), (Some(2), "2".into()));
+        // It is back, and has no such image.
+        device.fails("ab", Fault::Net);
+        assert!(!device.pass(599));
+        assert!(device.pass(1));
+    }
 }
 
 #[test]

@@ -7,12 +7,16 @@ use containers::LocalImage;
 use host::fs::Space;
 use jiff::{SignedDuration, Timestamp};
 
+use super::uses::Names;
+
 /// What is decided from.
 pub(super) struct Facts<'a> {
     /// All images on this machine.
     pub(super) images: &'a [LocalImage],
     /// When this runtime's images were used last, by id.
     pub(super) uses: &'a BTreeMap<String, Timestamp>,
+    /// The names that this runtime had them under, by id.
+    pub(super) names: &'a Names,
     /// Ids of the images of the deployment in force and of the last good one.
     pub(super) deployed: &'a BTreeSet<String>,
     pub(super) now: Timestamp,
@@ -44,7 +48,10 @@ pub(super) fn plan<'a>(facts: &Facts<'a>) -> Plan<'a> {
         let is_odd = unused.is_negative() || last_use.as_second() < CREDIBLE_SINCE_SECONDS;
         if is_odd || is_needed && unused >= REFRESH_AFTER {
             plan.used.push(image.id.clone());
-        } else if !is_needed && unused.unsigned_abs() >= facts.age {
+        } else if !is_needed
+            && !is_claimed(image, facts.names)
+            && unused.unsigned_abs() >= facts.age
+        {
             old.push((*last_use, image));
         }
     }
@@ -53,6 +60,25 @@ pub(super) fn plan<'a>(facts: &Facts<'a>) -> Plan<'a> {
     let here: BTreeSet<&String> = facts.images.iter().map(|image| &image.id).collect();
     plan.gone = facts.uses.keys().filter(|id| !here.contains(id)).cloned().collect();
     plan
+}
+
+/// Whether somebody else has given an image one more name. An engine lets go of an image only with
+/// its last name, and of several we give up only those that are ours.
+fn is_claimed(image: &LocalImage, ours: &Names) -> bool {
+    let no_names = BTreeSet::new();
+    let ours = ours.get(&image.id).unwrap_or(&no_names);
+    let is_ours = |name: &String| ours.iter().any(|our| familiar(our) == familiar(name));
+    image.names.len() > 1 && !image.names.iter().all(is_ours)
+}
+
+/// A name as Docker shows it; podman writes out what Docker leaves away.
+fn familiar(name: &str) -> String {
+    let short =
+        ["docker.io/library/", "docker.io/"].iter().find_map(|start| name.strip_prefix(start));
+    let short = short.unwrap_or(name);
+    let last = short.rsplit('/').next().unwrap_or(short);
+    let has_version = last.contains([':', '@']);
+    if has_version { short.to_owned() } else { format!("{short}:latest") }
 }
 
 /// Whether a disk is so full that unused images go early.
@@ -72,7 +98,7 @@ fn free_percent(space: Space) -> u64 {
 
 /// How far the recorded use of an image that is needed may lag behind, so that the record is not
 /// written at every look.
-const REFRESH_AFTER: SignedDuration = SignedDuration::from_hours(1);
+pub(super) const REFRESH_AFTER: SignedDuration = SignedDuration::from_hours(1);
 
 /// 2024-01-01, as for [`host::clock::Clock::wall_is_trusted`].
 const CREDIBLE_SINCE_SECONDS: i64 = 1_704_067_200;

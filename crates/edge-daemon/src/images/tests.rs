@@ -41,7 +41,9 @@ fn fate(last_use: Option<Timestamp>, kind: &str, age: i64) -> &'static str {
         last_use.into_iter().map(|last_use| (id.clone(), last_use)).collect();
     let deployed: BTreeSet<_> = (kind == "deployed").then_some(id).into_iter().collect();
     let age = Duration::from_secs(age.unsigned_abs());
-    let facts = Facts { images: &images, uses: &uses, deployed: &deployed, now: now(), age };
+    let names = uses::Names::new();
+    let facts =
+        Facts { images: &images, uses: &uses, names: &names, deployed: &deployed, now: now(), age };
     let plan = plan(&facts);
     match (plan.remove.len(), plan.used.len(), plan.gone.len()) {
         (1, 0, 0) => "removed",
@@ -100,15 +102,75 @@ fn the_longest_unused_goes_first() {
     let uses =
         [("a".into(), ago(8 * DAY)), ("b".into(), ago(10 * DAY)), ("c".into(), ago(9 * DAY))];
     let (uses, none) = (uses.into(), BTreeSet::new());
+    let names = uses::Names::new();
     let plan = plan(&Facts {
         images: &images,
         uses: &uses,
+        names: &names,
         deployed: &none,
         now: now(),
         age: Duration::from_secs(7 * 24 * 3600),
     });
     let order: Vec<&str> = plan.remove.iter().map(|image| image.id.as_str()).collect();
     assert_eq!(order, ["b", "c", "a"]);
+}
+
+#[test]
+fn an_image_of_several_names_goes_when_all_of_them_are_ours() {
+    let id = "sha256:1".to_owned();
+    let goes = |here: &[&str], ours: &[&str]| {
+        let image = LocalImage {
+            id: id.clone(),
+            names: here.iter().map(|name| (*name).to_owned()).collect(),
+            size_bytes: 1,
+            is_used: false,
+            is_builtin: false,
+        };
+        let (images, none) = ([image], BTreeSet::new());
+        let ours = ours.iter().map(|name| (*name).to_owned()).collect();
+        let names = uses::Names::from([(id.clone(), ours)]);
+        let uses = BTreeMap::from([(id.clone(), ago(8 * DAY))]);
+        let facts = Facts {
+            images: &images,
+            uses: &uses,
+            names: &names,
+            deployed: &none,
+            now: now(),
+            age: Duration::from_secs(7 * 24 * 3600),
+        };
+        !plan(&facts).remove.is_empty()
+    };
+    assert!(goes(&["r.test/a:1", "r.test/a:latest"], &["r.test/a", "r.test/a:1"]));
+    assert!(goes(&["docker.io/library/a:1", "docker.io/b/a:1"], &["a:1", "b/a:1"]));
+    // One of them is somebody else's.
+    assert!(!goes(&["r.test/a:1", "keep:1"], &["r.test/a:1"]));
+    assert!(!goes(&["a:1", "b:1"], &[]));
+    // A single name, or none, is as ever.
+    assert!(goes(&["a:1"], &[]));
+    assert!(goes(&[], &["a:1"]));
+}
+
+#[test]
+fn names_are_recorded_with_uses_and_outlive_the_daemon() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("gc/image_use");
+    let uses = Uses::open(&path).unwrap();
+    assert!(uses.is_news("sha256:a", "a:1", now()));
+    uses.record_name("sha256:a", "a:1", ago(HOUR)).unwrap();
+    // What was recorded a moment ago under that name needs no writing.
+    assert!(!uses.is_news("sha256:a", "a:1", ago(1)));
+    assert!(uses.is_news("sha256:a", "a:1", now()));
+    assert!(uses.is_news("sha256:a", "a:2", ago(1)));
+    uses.record_name("sha256:a", "a:2", ago(1)).unwrap();
+    uses.record_name("sha256:b", "b:1", ago(1)).unwrap();
+    drop(uses);
+    let again = Uses::open(&path).unwrap();
+    let both: BTreeSet<String> = ["a:1".to_owned(), "a:2".to_owned()].into();
+    assert_eq!(again.names()["sha256:a"], both);
+    assert_eq!(again.all()["sha256:a"], ago(1));
+    again.record(&[], &["sha256:a".to_owned()], now()).unwrap();
+    let names = Uses::open(&path).unwrap().names();
+    assert_eq!(names.keys().collect::<Vec<_>>(), ["sha256:b"]);
 }
 
 #[test]

@@ -7,9 +7,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use containers::{ImageReference, RegistryAuth, SharedRuntime};
-use host::clock::Clock;
+use containers::{ImageReference, ModuleName, PullProgress, RegistryAuth, SharedRuntime};
+use host::clock::{Clock, Mono};
 use host::http::StatusCode;
+use iot_proto::management;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -28,7 +29,53 @@ pub(crate) struct Pulls {
 struct Pull {
     image: ImageReference,
     auth: Option<RegistryAuth>,
-    end: watch::Sender<Option<Result<(), Arc<Refusal>>>>,
+    /// Who waits for it; once for each call.
+    waiting: Vec<ModuleName>,
+    progress: PullProgress,
+    end: End,
+}
+
+type Outcome = Result<(), Arc<Refusal>>;
+type End = watch::Sender<Option<Outcome>>;
+
+/// A pull's entry among those under way; however the pull ends, it goes with this.
+struct Entry {
+    running: Arc<Mutex<Vec<Pull>>>,
+    end: End,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.running.lock().retain(|pull| !pull.end.same_channel(&self.end));
+    }
+}
+
+impl Entry {
+    fn change(&self, change: impl FnOnce(&mut Pull)) {
+        let mut running = self.running.lock();
+        if let Some(pull) = running.iter_mut().find(|pull| pull.end.same_channel(&self.end)) {
+            change(pull);
+        }
+    }
+}
+
+/// Somebody who waits for a pull.
+struct Waiting {
+    module: ModuleName,
+    running: Arc<Mutex<Vec<Pull>>>,
+    end: watch::Receiver<Option<Outcome>>,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut running = self.running.lock();
+        let ours = |pull: &&mut Pull| pull.end.subscribe().same_channel(&self.end);
+        if let Some(pull) = running.iter_mut().find(ours)
+            && let Some(at) = pull.waiting.iter().position(|module| *module == self.module)
+        {
+            pull.waiting.swap_remove(at);
+        }
+    }
 }
 
 impl Pulls {
@@ -36,14 +83,15 @@ impl Pulls {
         Self { runtime, images, clock, running: Arc::default() }
     }
 
-    /// Waits until the image is here. May be dropped.
+    /// Waits until the module's image is here. May be dropped.
     pub(crate) async fn pull(
         &self,
+        module: &ModuleName,
         image: &ImageReference,
         auth: Option<&RegistryAuth>,
-    ) -> Result<(), Arc<Refusal>> {
-        let mut end = self.join(image, auth);
-        let outcome = end.wait_for(Option::is_some).await.ok().and_then(|end| end.clone());
+    ) -> Outcome {
+        let mut waiting = self.join(module, image, auth);
+        let outcome = waiting.end.wait_for(Option::is_some).await.ok().and_then(|end| end.clone());
         // A pull that ends without a word was given up, and nobody waited for it then.
         outcome.unwrap_or_else(|| {
             let message = "pull ended early; try again";
@@ -51,36 +99,66 @@ impl Pulls {
         })
     }
 
+    /// The pulls under way, and how far they are.
+    pub(crate) fn list(&self) -> management::Pulls {
+        let running = self.running.lock();
+        let pulls = running.iter().map(|pull| {
+            let mut modules: Vec<String> = pull.waiting.iter().map(ToString::to_string).collect();
+            modules.sort();
+            modules.dedup();
+            management::Pull {
+                image: pull.image.to_string(),
+                modules,
+                layers: pull.progress.layers,
+                layers_done: pull.progress.layers_done,
+                bytes: pull.progress.bytes,
+                bytes_done: pull.progress.bytes_done,
+            }
+        });
+        management::Pulls { pulls: pulls.collect() }
+    }
+
     /// Joins the pull of this image with these credentials, or begins it.
     fn join(
         &self,
+        module: &ModuleName,
         image: &ImageReference,
         auth: Option<&RegistryAuth>,
-    ) -> watch::Receiver<Option<Result<(), Arc<Refusal>>>> {
+    ) -> Waiting {
         let mut running = self.running.lock();
-        let same = |pull: &&Pull| pull.image == *image && pull.auth.as_ref() == auth;
-        if let Some(pull) = running.iter().find(same) {
-            return pull.end.subscribe();
+        let same = |pull: &&mut Pull| pull.image == *image && pull.auth.as_ref() == auth;
+        let waiting =
+            |end| Waiting { module: module.clone(), running: Arc::clone(&self.running), end };
+        if let Some(pull) = running.iter_mut().find(same) {
+            pull.waiting.push(module.clone());
+            return waiting(pull.end.subscribe());
         }
         let (end, receiver) = watch::channel(None);
         let (image, auth) = (image.clone(), auth.cloned());
-        running.push(Pull { image: image.clone(), auth: auth.clone(), end: end.clone() });
+        running.push(Pull {
+            image: image.clone(),
+            auth: auth.clone(),
+            waiting: vec![module.clone()],
+            progress: PullProgress::default(),
+            end: end.clone(),
+        });
         drop(running);
-        tokio::spawn(self.clone().run(image, auth, end));
-        receiver
+        let entry = Entry { running: Arc::clone(&self.running), end };
+        tokio::spawn(self.clone().run(image, auth, entry));
+        waiting(receiver)
     }
 
-    async fn run(
-        self,
-        image: ImageReference,
-        auth: Option<RegistryAuth>,
-        end: watch::Sender<Option<Result<(), Arc<Refusal>>>>,
-    ) {
+    async fn run(self, image: ImageReference, auth: Option<RegistryAuth>, entry: Entry) {
+        let told_at = Mutex::new(self.clock.now());
+        let watcher = |progress| {
+            entry.change(|pull| pull.progress = progress);
+            self.tell(&image, progress, &told_at);
+        };
         let outcome = tokio::select! {
-            outcome = self.runtime.pull(&image, auth.as_ref()) => {
+            outcome = self.runtime.pull_watched(&image, auth.as_ref(), &watcher) => {
                 Some(outcome.map_err(|error| Arc::new(Refusal::from(error))))
             }
-            () = self.abandoned(&end) => {
+            () = self.abandoned(&entry.end) => {
                 tracing::info!(%image, "nobody wants this image any more: its pull is given up");
                 None
             }
@@ -89,14 +167,27 @@ impl Pulls {
             self.images.used(&image).await;
         }
         // Taken out before it is told, so that whoever asks from now on begins anew.
-        self.running.lock().retain(|pull| !pull.end.same_channel(&end));
+        let end = entry.end.clone();
+        drop(entry);
         if outcome.is_some() {
             end.send_replace(outcome);
         }
     }
 
+    /// Says how far it is, but not all the time.
+    fn tell(&self, image: &ImageReference, progress: PullProgress, told_at: &Mutex<Mono>) {
+        let mut told_at = told_at.lock();
+        let now = self.clock.now();
+        if now - *told_at < TELL_EVERY {
+            return;
+        }
+        *told_at = now;
+        let PullProgress { layers, layers_done, bytes, bytes_done } = progress;
+        tracing::info!(%image, bytes_done, bytes, layers_done, layers, "pulling an image");
+    }
+
     /// Returns when nobody has waited for a while.
-    async fn abandoned(&self, end: &watch::Sender<Option<Result<(), Arc<Refusal>>>>) {
+    async fn abandoned(&self, end: &End) {
         loop {
             end.closed().await;
             self.clock.sleep(ABANDONED_AFTER).await;
@@ -109,3 +200,9 @@ impl Pulls {
 
 /// Longer than an agent takes from one deployment to the next that corrects it.
 const ABANDONED_AFTER: Duration = Duration::from_secs(60);
+
+/// How often the log says how far a pull is; quick ones are not worth a line.
+const TELL_EVERY: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests;

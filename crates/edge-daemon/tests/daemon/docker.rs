@@ -71,6 +71,7 @@ async fn old_images_go_and_those_that_something_needs_stay() {
         runtime: runtime.clone(),
         clock: clock.clone(),
         deployed_images,
+        deployed_options: tokio::sync::watch::channel(None).1,
         ..place.settings("")
     };
     let daemon = Daemon::start(settings).await.unwrap();
@@ -218,6 +219,7 @@ async fn engine() -> Option<Arc<DockerRuntime>> {
     let settings = DockerSettings {
         uri: uri.clone(),
         network: NetworkSettings { name: "farshore-test-daemon".into(), ..Default::default() },
+        policy: containers::HostPolicy::default(),
         allow_elevated: false,
         protected_paths: Vec::new(),
         catalogue: Catalogue::empty(),

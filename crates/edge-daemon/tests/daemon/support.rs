@@ -60,6 +60,7 @@ impl Place {
             at_end: self.at_end,
             owner: None,
             deployed_images: tokio::sync::watch::channel(None).1,
+            deployed_options: tokio::sync::watch::channel(None).1,
             version: "1.2.3".into(),
             clock: Clock::system(),
         }

@@ -15,6 +15,7 @@ mod runtime;
 mod support_bundle;
 mod system;
 mod systemd;
+mod volume;
 
 #[cfg(test)]
 mod tests;
@@ -79,6 +80,9 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Look after the volumes that modules brought
+    #[command(subcommand)]
+    Volume(volume::Command),
     /// Look after the system services
     #[command(subcommand)]
     System(system::Command),
@@ -115,6 +119,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::List { output } => list::run(&management()?, output.form).await,
         Command::Logs(logs) => logs::run(&management()?, &logs).await,
         Command::Restart { module, output } => restart(&management()?, &module, output.form).await,
+        Command::Volume(volume) => volume::run(&management()?, &volume).await,
         Command::System(system) => system::run(&place()?, system).await,
         Command::Config(config) => config::run(&place()?, config).await,
         Command::SupportBundle(bundle) => support_bundle::run(place, &bundle).await,

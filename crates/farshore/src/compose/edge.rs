@@ -87,6 +87,7 @@ impl RunningEdge {
         let containers = engine.is_containers();
         let gateway = engine.gateway;
         let (deployed_images, images_to_keep) = tokio::sync::watch::channel(None);
+        let (deployed_options, options_to_keep) = tokio::sync::watch::channel(None);
         let daemon_settings = DaemonSettings {
             config: settings.config.clone(),
             homedir: settings.homedir.clone(),
@@ -98,6 +99,7 @@ impl RunningEdge {
             at_end: settings.at_end,
             owner: settings.owner.clone(),
             deployed_images: images_to_keep,
+            deployed_options: options_to_keep,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             clock: clock.clone(),
         };
@@ -132,6 +134,7 @@ impl RunningEdge {
             surroundings,
             about: About { version: env!("CARGO_PKG_VERSION").to_owned(), ..About::default() },
             deployed_images,
+            deployed_options,
             timing: Timing::default(),
         };
         tokio::spawn(super::rest::after_start(clock.clone()));

@@ -42,6 +42,12 @@ pub enum ManagementRoute {
     StopRuntime,
     /// `PUT /device/loglevel`; Farshore's own
     SetLogLevel,
+    /// `GET /pulls`; Farshore's own
+    ListPulls,
+    /// `GET /volumes`; Farshore's own
+    ListVolumes,
+    /// `POST /volumes/prune[?dry-run=true]`; Farshore's own
+    PruneVolumes,
     /// `GET /identities`
     ListIdentities,
     /// `POST /identities`
@@ -151,6 +157,9 @@ impl ManagementRoute {
             ["device", "restart"] => vec![Self::RestartRuntime],
             ["device", "stop"] => vec![Self::StopRuntime],
             ["device", "loglevel"] => vec![Self::SetLogLevel],
+            ["pulls"] => vec![Self::ListPulls],
+            ["volumes"] => vec![Self::ListVolumes],
+            ["volumes", "prune"] => vec![Self::PruneVolumes],
             ["identities"] => vec![Self::ListIdentities, Self::CreateIdentity],
             ["identities", id] => {
                 vec![Self::UpdateIdentity((*id).to_owned()), Self::DeleteIdentity((*id).to_owned())]
@@ -174,6 +183,7 @@ impl ManagementRoute {
             | Self::Reprovision
             | Self::RestartRuntime
             | Self::StopRuntime
+            | Self::PruneVolumes
             | Self::CreateIdentity => Method::POST,
             _ => Method::GET,
         }
@@ -199,6 +209,9 @@ impl ManagementRoute {
             Self::RestartRuntime => "/device/restart".to_owned(),
             Self::StopRuntime => "/device/stop".to_owned(),
             Self::SetLogLevel => "/device/loglevel".to_owned(),
+            Self::ListPulls => "/pulls".to_owned(),
+            Self::ListVolumes => "/volumes".to_owned(),
+            Self::PruneVolumes => "/volumes/prune".to_owned(),
             Self::ListIdentities | Self::CreateIdentity => "/identities".to_owned(),
             Self::UpdateIdentity(id) | Self::DeleteIdentity(id) => {
                 format!("/identities/{}", percent::encode(id))
@@ -218,6 +231,7 @@ impl ManagementRoute {
                 | Self::RestartRuntime
                 | Self::StopRuntime
                 | Self::SetLogLevel
+                | Self::PruneVolumes
                 | Self::CreateIdentity
                 | Self::UpdateIdentity(_)
                 | Self::DeleteIdentity(_)
@@ -230,7 +244,11 @@ impl ManagementRoute {
     pub fn is_owners(&self) -> bool {
         matches!(
             self,
-            Self::Reprovision | Self::RestartRuntime | Self::StopRuntime | Self::SetLogLevel
+            Self::Reprovision
+                | Self::RestartRuntime
+                | Self::StopRuntime
+                | Self::SetLogLevel
+                | Self::PruneVolumes
         )
     }
 }

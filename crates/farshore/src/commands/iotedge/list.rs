@@ -2,7 +2,7 @@
 
 use client::edge::ManagementClient;
 use host::clock::Clock;
-use iot_proto::management::{ModuleDetails, ModuleStatus};
+use iot_proto::management::{ModuleDetails, ModuleStatus, Pull};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
@@ -26,11 +26,16 @@ pub(super) struct Row {
     exit_time: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     exit_code: Option<String>,
+    /// How far its next image is, while that is on its way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pull: Option<String>,
 }
 
 pub(super) async fn run(management: &ManagementClient, output: Form) -> Result<(), Failure> {
     let modules = management.modules().await.map_err(failed)?;
-    let rows = rows(&modules, Clock::system().wall());
+    let mut rows = rows(&modules, Clock::system().wall());
+    // A daemon of an older version does not tell; the modules are what was asked for.
+    add_pulls(&mut rows, &management.pulls().await.unwrap_or_default());
     match output {
         Form::Text => print(&table(&rows)),
         Form::Json => print_json(&rows),
@@ -53,11 +58,38 @@ pub(super) fn rows(modules: &[ModuleDetails], now: Timestamp) -> Vec<Row> {
                 start_time: status.start_time.clone(),
                 exit_time: exit.map(|exit| exit.exit_time.clone()),
                 exit_code: exit.map(|exit| exit.status_code.clone()),
+                pull: None,
             }
         })
         .collect();
     rows.sort_by(|a, b| a.name.cmp(&b.name));
     rows
+}
+
+/// Says which images are on their way. A module that waits for its first one is not there yet, and
+/// is shown all the same.
+pub(super) fn add_pulls(rows: &mut Vec<Row>, pulls: &[Pull]) {
+    for pull in pulls {
+        let progress = pull.progress().unwrap_or_else(|| "begins".to_owned());
+        for module in &pull.modules {
+            if let Some(row) = rows.iter_mut().find(|row| row.name == *module) {
+                row.description.push_str(&format!("; next image: {progress}"));
+                row.pull = Some(progress.clone());
+                continue;
+            }
+            rows.push(Row {
+                name: module.clone(),
+                status: "pulling".to_owned(),
+                description: format!("Pulling: {progress}"),
+                config: pull.image.clone(),
+                start_time: None,
+                exit_time: None,
+                exit_code: None,
+                pull: Some(progress.clone()),
+            });
+        }
+    }
+    rows.sort_by(|a, b| a.name.cmp(&b.name));
 }
 
 /// The columns of the original, which scripts read.
