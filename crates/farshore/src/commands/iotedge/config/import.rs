@@ -308,7 +308,7 @@ fn watchdog(root: &mut Section<'_>, out: &mut Out) {
             out.raw("max_retries", text.value);
         }
         Some(text) => {
-            section.problem(text.line, "max_retries", "is neither \"infinite\" nor a number")
+            section.problem(text.line, "max_retries", "is neither \"infinite\" nor a number");
         }
         None => {}
     }
