@@ -1,6 +1,8 @@
 """What a deployment sees of its agent, with real containers: health, private registries, the way back
 from a deployment that does not work, and logs by method."""
 
+import base64
+import gzip
 import json
 from pathlib import Path
 
@@ -122,6 +124,35 @@ def test_an_image_of_a_private_registry_needs_its_password_which_is_never_shown(
         assert PASSWORD not in place and "wrong-0815" not in place
 
 
+def test_a_registry_that_is_away_is_waited_for_and_one_that_refuses_is_not(container_edge, relay, registry):
+    edge = container_edge
+    good = manifest.module(relay, {"COLOUR": "green"}, imagePullPolicy="never")
+    edge.deploy(deployment({"worker": good}))
+    version = edge.agent_twin().desired["$version"]
+    until("it has proved itself", lambda: f"deployment is healthy version={version}" in edge.service.log(whole=True), 60)
+    since = docker.inspect("worker")["State"]["StartedAt"]
+
+    # Nobody listens there. The trial lasts 8 s; twice that long the new one is wanted all the same.
+    away = manifest.module("127.34.9.9:5999/relay:1", {"COLOUR": "red"})
+    edge.deploy(deployment({"worker": away}), wait=False)
+    failures = lambda: edge.service.log(whole=True).count("module step failed")
+    before = failures()
+    until("it was tried for long", lambda: failures() >= before + 5, 90)
+    status = status_of(edge)
+    assert status["code"] == 500 and "tried again until it comes, what runs goes on" in status["description"], status
+    assert edge.agent_twin().reported["lastDesiredVersion"] == version + 1
+    assert "going back" not in edge.service.log(whole=True)
+    worker = docker.inspect("worker")
+    assert (worker["State"]["StartedAt"], worker["State"]["Running"]) == (since, True)
+
+    # This one answers, and has no such image.
+    missing = manifest.module(f"{registry.address}/nothing:1")
+    edge.deploy(deployment({"worker": missing}, registry.credentials()), wait=False)
+    text = f"went back to deployment {version}"
+    until("it is given up", lambda: text in status_of(edge).get("description", ""), 90)
+    assert docker.inspect("worker")["State"]["StartedAt"] == since
+
+
 def test_a_deployment_that_does_not_come_up_goes_back_and_says_so(container_edge, relay):
     edge = container_edge
     good = manifest.module(relay, {"COLOUR": "green"}, imagePullPolicy="never")
@@ -170,5 +201,8 @@ def test_logs_are_had_by_method(container_edge, relay):
     assert line["timestamp"].startswith("20")
     nobody = call(edge, "GetModuleLogs", {"items": [{"id": "nobody"}]})
     assert (nobody.status, nobody.payload) == (400, {"message": 'no module has an id that matches "nobody"'})
-    uploaded = call(edge, "UploadModuleLogs", {"schemaVersion": "1.0", "sasUrl": "https://x/y", "items": []})
-    assert uploaded.status == 400 and "needs a cloud storage account" in uploaded.payload["message"]
+    packed = call(edge, "GetModuleLogs", {**asked, "encoding": "gzip"})
+    text = gzip.decompress(base64.b64decode(packed.payload[0]["payloadBytes"])).decode()
+    assert text == entry["payload"] and "payload" not in packed.payload[0]
+    bundle = call(edge, "UploadSupportBundle", {"schemaVersion": "1.0", "sasUrl": "https://x/y?z"})
+    assert bundle.status == 400 and "iotedge support-bundle" in bundle.payload["message"]
