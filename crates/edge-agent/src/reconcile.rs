@@ -6,6 +6,7 @@
 //! up nobody, and a new deployment is acted on at once, with the last look at the daemon.
 
 mod calls;
+mod done;
 #[cfg(test)]
 mod tests;
 
@@ -25,10 +26,9 @@ use tokio::task::JoinSet;
 use crate::backup::State;
 use crate::desired::Desired;
 use crate::error::chain;
-use crate::execute::{Done, Effect, Executor, Failed, Stopped};
+use crate::execute::{Done, Executor};
 use crate::itself::Itself;
 use crate::line::News;
-use crate::methods;
 use crate::metrics::{self, Counters};
 use crate::observe::{Identities, Look, Observation, Platform, Status, look, runtime_name};
 use crate::plan::{Job, Plan, Purpose, Snapshot, Standing, plan};
@@ -403,79 +403,6 @@ impl Reconciler {
         self.looks_begun = next;
         self.look_at = now + self.timing().observe_every;
         self.looks.spawn(look(self.management.clone(), next, with_identities));
-    }
-
-    /// Takes note of what a job reached.
-    fn done(&mut self, done: Done) {
-        let (now, wall, timing) = (self.clock.now(), self.clock.wall(), self.timing());
-        let Done { module, purpose, aim, target, effects, outcome } = done;
-        self.busy.remove(&module);
-        self.unseen.insert(module.clone(), self.looks_begun + 1);
-        let record = self.records.entry(module.clone()).or_default();
-        for effect in effects {
-            let identities = self.observation.as_mut().map(|seen| &mut seen.identities);
-            match (effect, identities) {
-                (Effect::Identity(identity), identities) => {
-                    record.kept.owns_identity = true;
-                    if let Some(Identities::Known(identities)) = identities {
-                        identities.insert(module.clone(), identity);
-                    }
-                }
-                (Effect::IdentityUpdated(identity), identities) => {
-                    if let Some(Identities::Known(identities)) = identities {
-                        identities.insert(module.clone(), identity);
-                    }
-                }
-                (Effect::IdentityDeleted, identities) => {
-                    record.kept.owns_identity = false;
-                    if let Some(Identities::Known(identities)) = identities {
-                        identities.remove(&module);
-                    }
-                }
-                (Effect::Created(generation), _) => {
-                    if let Some(target) = &target {
-                        record.created(target, generation);
-                    }
-                    if purpose != Purpose::Restart {
-                        (record.kept.restart_count, record.kept.last_restart) = (0, None);
-                    }
-                }
-                (Effect::Started, _) => {
-                    record.started(now);
-                    if purpose == Purpose::Restart {
-                        record.kept.restart_count = record.kept.restart_count.saturating_add(1);
-                        record.kept.last_restart = Some(wall);
-                    }
-                }
-                (Effect::Stopped, _) => record.stopped(),
-                (Effect::Removed, _) => record.removed(),
-            }
-        }
-        let answer = match &outcome {
-            Ok(()) => Ok(()),
-            Err(Stopped::Superseded) => Err("something else was deployed meanwhile".to_owned()),
-            Err(Stopped::Failed(failed)) => Err(failed.message.clone()),
-        };
-        match outcome {
-            Ok(()) => {
-                record.failure = None;
-                if purpose == Purpose::Prepare {
-                    record.prepared = target.map(|target| target.digest.clone());
-                }
-            }
-            Err(Stopped::Superseded) => {}
-            // A command's failure is told to whoever asked; what is planned goes on.
-            Err(Stopped::Failed(..)) if purpose == Purpose::Command => {}
-            Err(Stopped::Failed(Failed { message, fault })) => {
-                record.failed(aim, (message, fault), now, &timing);
-            }
-        }
-        if let Some(caller) = self.callers.remove(&module) {
-            match answer {
-                Ok(()) => caller.send(methods::OK, methods::NOTHING),
-                Err(message) => caller.send(methods::FAILED, methods::error_body(&message)),
-            }
-        }
     }
 
     /// The machine does not change while the agent runs; without it the report has blanks.
