@@ -142,7 +142,11 @@ impl EdgeCa {
             renewing: Mutex::new(()),
             warned_at: Mutex::new(None),
         };
-        ca.renew_if_due()?;
+        // A disk that is full now must not keep a device down whose last one may still hold.
+        if let Err(error) = ca.renew_if_due() {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "cannot renew the Edge CA, the last one is used");
+        }
         Ok(ca)
     }
 

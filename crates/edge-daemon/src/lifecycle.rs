@@ -73,6 +73,7 @@ pub(crate) async fn keep_edge_ca(
     stop: Shutdown,
 ) {
     let (mut pause, mut wall) = (certs::LOOK_EVERY, clock.wall_at_origin());
+    let mut told = String::new();
     loop {
         tokio::select! {
             _ = clock.sleep_unless_set(pause, wall) => {}
@@ -80,16 +81,20 @@ pub(crate) async fn keep_edge_ca(
         }
         (pause, wall) = (certs::LOOK_EVERY, clock.wall_at_origin());
         match edge_ca.renew_if_due() {
-            Ok(Renewal::NotDue | Renewal::SameTrust) => {}
+            Ok(Renewal::NotDue | Renewal::SameTrust) => told.clear(),
             Ok(Renewal::OtherTrust) => restart_running(&modules).await,
             Err(error) => {
                 pause = edge_ca.retry_after();
-                let error = &error as &dyn std::error::Error;
-                tracing::error!(
-                    error,
-                    retry_seconds = pause.as_secs(),
-                    "cannot renew the Edge CA, the last one is used until its end"
-                );
+                let (text, retry_seconds) = (client::dial::chain(&error), pause.as_secs());
+                // The same reason every few seconds would hide everything else.
+                if text != told {
+                    tracing::error!(
+                        error = text,
+                        retry_seconds,
+                        "cannot renew the Edge CA, the last one is used until its end"
+                    );
+                    told = text;
+                }
             }
         }
     }
@@ -104,6 +109,7 @@ pub(crate) async fn keep_certificate(
     clock: Clock,
     stop: Shutdown,
 ) {
+    let mut told = String::new();
     loop {
         certificate.warn_of_end(&clock);
         tokio::select! {
@@ -119,11 +125,14 @@ pub(crate) async fn keep_certificate(
             }
             // The files may be written one after the other.
             Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(
-                    error,
-                    "cannot use the device's new certificate, the last one is used until its end"
-                );
+                let error = client::dial::chain(&error);
+                if error != told {
+                    tracing::warn!(
+                        error,
+                        "cannot use the device's new certificate, the last one is used until its end"
+                    );
+                    told = error;
+                }
             }
         }
     }

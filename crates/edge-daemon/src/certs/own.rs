@@ -65,8 +65,7 @@ impl Own {
                 root
             }
         };
-        // For people: what to give to leaf devices.
-        fs::write_atomic(&dir.join(ROOT_FILE), root.root_pem().as_bytes(), 0o644)?;
+        show(&dir.join(ROOT_FILE), &root.root_pem());
         Ok(Self { root, common_name, file: dir.join("edge-ca.json"), keys })
     }
 
@@ -97,6 +96,17 @@ impl Own {
         let authority = self.root.issue_authority(&self.common_name, 0, validity)?;
         write(&self.file, KEY_NAME, &self.keys, &authority, Some(now))?;
         Ok(Made { authority: Arc::new(authority), made: now })
+    }
+}
+
+/// Puts the root where people find what to give to leaf devices; nothing here needs that file.
+fn show(file: &Path, root_pem: &str) {
+    if fs::read_optional(file).is_ok_and(|shown| shown.as_deref() == Some(root_pem)) {
+        return;
+    }
+    if let Err(error) = fs::write_atomic(file, root_pem.as_bytes(), 0o644) {
+        let error = &error as &dyn std::error::Error;
+        tracing::warn!(error, "cannot write the root's certificate for leaf devices");
     }
 }
 
