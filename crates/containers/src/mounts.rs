@@ -59,12 +59,12 @@ impl ModuleSpec {
         self.read_options(|root| {
             let entries = options::environment(root.take_strings("Env")?, &self.env);
             let values = entries.iter().filter_map(|entry| entry.split_once('='));
-            let found = values
+            let mut found = values
                 .filter(|(other, value)| {
                     other.eq_ignore_ascii_case(name) && !value.trim().is_empty()
                 })
                 .map(|(_, value)| value.trim().to_owned());
-            Ok(found.last())
+            Ok(found.next_back())
         })
     }
 

@@ -219,8 +219,8 @@ async fn engine() -> Option<Arc<DockerRuntime>> {
     let settings = DockerSettings {
         uri: uri.clone(),
         network: NetworkSettings { name: "farshore-test-daemon".into(), ..Default::default() },
-        policy: containers::HostPolicy::default(),
         allow_elevated: false,
+        policy: containers::HostPolicy::default(),
         protected_paths: Vec::new(),
         catalogue: Catalogue::empty(),
     };
