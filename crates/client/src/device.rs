@@ -47,6 +47,7 @@ mod error;
 mod events;
 pub(crate) mod link;
 mod mqtt;
+mod report;
 pub(crate) mod session;
 pub(crate) mod transport;
 
@@ -54,9 +55,11 @@ pub use error::{ConnectError, Refusal, SendError, TwinError};
 pub use events::{ClientEvent, Delivery, Events, MethodCall, MethodReply, Settle};
 pub use iot_proto::payload::twin::DeviceTwin;
 pub use iot_proto::topic::Subscription;
+pub use report::{Outcome, Outcomes, TrySendError};
 pub use transport::{Transport, UPSTREAM_DEFAULT, UnknownTransport};
 
 use actor::{Actor, Control, TwinRequest};
+use report::Report;
 
 /// Who connects where, and within which bounds.
 #[derive(Debug, Clone)]
@@ -244,7 +247,7 @@ impl Drop for Inner {
 #[derive(Debug)]
 struct Outgoing {
     packet: Packet,
-    done: oneshot::Sender<Result<(), SendError>>,
+    done: Report,
     /// Its share of [`Queues::bytes_max`].
     _share: OwnedSemaphorePermit,
 }
@@ -328,27 +331,49 @@ impl DeviceClient {
     /// Takes a message to be sent; waits while the queue is full. The message leaves after all
     /// those taken before it.
     pub async fn send(&self, message: Message) -> Result<SendHandle, SendError> {
-        let bytes = message.size_bytes();
-        if bytes > limits::TELEMETRY_BYTES_MAX {
-            return Err(SendError::TooLarge { bytes, max: limits::TELEMETRY_BYTES_MAX });
-        }
-        let packet = self.packet(message)?;
-        let cost = u32::try_from(packet.size_bytes()).unwrap_or(u32::MAX);
-        let share = cost.min(self.inner.bytes_max);
-        let share = self.inner.bytes.clone().acquire_many_owned(share).await;
+        let packet = self.packet(&message)?;
+        let share = self.inner.bytes.clone().acquire_many_owned(self.share(&packet)).await;
         let share = share.map_err(|_| SendError::Closed)?;
         let (done, handle) = oneshot::channel();
-        let outgoing = Outgoing { packet, done, _share: share };
+        let outgoing = Outgoing { packet, done: Report::to_handle(done), _share: share };
         self.inner.outgoing.send(outgoing).await.map_err(|_| SendError::Closed)?;
         Ok(SendHandle { done: handle })
     }
 
-    fn packet(&self, message: Message) -> Result<Packet, SendError> {
-        if self.inner.transport.is_amqp() {
-            return amqp::encode(&message).map(Packet::Amqp);
+    /// [`DeviceClient::send`] for whoever sends much: it does not wait for room, and what becomes of
+    /// the message is told at `outcomes` under this number. Nothing is told of a message that is
+    /// not taken.
+    pub fn try_send(
+        &self,
+        message: &Message,
+        number: u64,
+        outcomes: &Outcomes,
+    ) -> Result<(), TrySendError> {
+        // Asked first, because making a packet is most of the work.
+        let place = self.inner.outgoing.try_reserve().map_err(TrySendError::of_queue)?;
+        let packet = self.packet(message)?;
+        let share = self.inner.bytes.clone().try_acquire_many_owned(self.share(&packet));
+        let share = share.map_err(TrySendError::of_bytes)?;
+        place.send(Outgoing { packet, done: outcomes.report(number), _share: share });
+        Ok(())
+    }
+
+    /// What a packet takes of [`Queues::bytes_max`].
+    fn share(&self, packet: &Packet) -> u32 {
+        let cost = u32::try_from(packet.size_bytes()).unwrap_or(u32::MAX);
+        cost.min(self.inner.bytes_max)
+    }
+
+    fn packet(&self, message: &Message) -> Result<Packet, SendError> {
+        let bytes = message.size_bytes();
+        if bytes > limits::TELEMETRY_BYTES_MAX {
+            return Err(SendError::TooLarge { bytes, max: limits::TELEMETRY_BYTES_MAX });
         }
-        let topic = Topic::new(self.inner.topics.telemetry(&message)).map_err(SendError::Topic)?;
-        Ok(Packet::Mqtt { topic, payload: message.body })
+        if self.inner.transport.is_amqp() {
+            return amqp::encode(message).map(Packet::Amqp);
+        }
+        let topic = Topic::new(self.inner.topics.telemetry(message)).map_err(SendError::Topic)?;
+        Ok(Packet::Mqtt { topic, payload: message.body.clone() })
     }
 
     /// Reads the twin.

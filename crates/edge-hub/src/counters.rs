@@ -73,6 +73,14 @@ impl Counted {
         }
         self.family.get_or_create(&bounded(labels, &self.series)).inc_by(by);
     }
+
+    /// The counter of these labels.
+    fn series(&self, labels: Labels) -> Counter {
+        if let Some(counter) = self.family.get(&labels) {
+            return counter.clone();
+        }
+        self.family.get_or_create(&bounded(labels, &self.series)).clone()
+    }
 }
 
 /// A histogram for each set of labels.
@@ -93,6 +101,14 @@ impl Measured {
             return;
         }
         self.family.get_or_create(&bounded(labels, &self.series)).observe(value);
+    }
+
+    /// The histogram of these labels.
+    fn series(&self, labels: Labels) -> Histogram {
+        if let Some(histogram) = self.family.get(&labels) {
+            return histogram.clone();
+        }
+        self.family.get_or_create(&bounded(labels, &self.series)).clone()
     }
 }
 
@@ -178,11 +194,13 @@ impl Counters {
         }
     }
 
-    /// A message was taken.
-    pub(crate) fn taken(&self, sender: &IdentityId, message: &Message) {
-        let labels = vec![("route_output", output(message)), ("id", sender.to_string())];
-        self.received.add(labels, 1);
-        self.sizes.add(vec![("id", sender.to_string())], message.size_bytes() as f64);
+    /// Where messages that were taken from a sender at an output are counted.
+    pub(crate) fn reception(&self, sender: &IdentityId, output: &str) -> Reception {
+        let labels = vec![("route_output", output.to_owned()), ("id", sender.to_string())];
+        Reception {
+            received: self.received.series(labels),
+            sizes: self.sizes.series(vec![("id", sender.to_string())]),
+        }
     }
 
     /// A message was not taken: its sender keeps it.
@@ -216,24 +234,26 @@ impl Counters {
         self.dropped.add(labels, by);
     }
 
-    /// A message was delivered.
-    pub(crate) fn delivered(&self, delivery: &Delivered<'_>) {
-        let Delivered { sender, message, to, input, priority, sending, since_taken } = *delivery;
-        let way = |names: [&'static str; 4]| {
-            let values = [sender.to_string(), to.to_owned(), output(message), input.to_owned()];
+    /// Where deliveries on one way are counted.
+    pub(crate) fn delivery(&self, way: &Way<'_>) -> Delivery {
+        let Way { sender, output, to, input, priority } = *way;
+        let labels = |names: [&'static str; 4]| {
+            let values = [sender.to_string(), to.to_owned(), output.to_owned(), input.to_owned()];
             names.into_iter().zip(values).collect::<Labels>()
         };
         let names = ["from", "to", "from_route_output", "to_route_input"];
-        let mut labels = way(names);
-        labels.push(("priority", priority.to_string()));
-        self.sent.add(labels, 1);
-        self.send_seconds.add(way(names), sending.as_secs_f64());
-        let labels = vec![
+        let mut sent = labels(names);
+        sent.push(("priority", priority.to_string()));
+        let processed = vec![
             ("from", sender.to_string()),
             ("to", to.to_owned()),
             ("priority", priority.to_string()),
         ];
-        self.process_seconds.add(labels, since_taken.as_secs_f64());
+        Delivery {
+            sent: self.sent.series(sent),
+            send_seconds: self.send_seconds.series(labels(names)),
+            process_seconds: self.process_seconds.series(processed),
+        }
     }
 
     /// A twin was read, which took so long.
@@ -294,16 +314,44 @@ impl Counters {
     }
 }
 
-/// A message that was delivered, and how long that took.
-pub(crate) struct Delivered<'m> {
+/// The counters of what is taken, so that their names are looked up once and not with every message.
+pub(crate) struct Reception {
+    received: Counter,
+    sizes: Histogram,
+}
+
+impl Reception {
+    /// A message was taken.
+    pub(crate) fn count(&self, message: &Message) {
+        self.received.inc();
+        self.sizes.observe(message.size_bytes() as f64);
+    }
+}
+
+/// From whom to whom messages are delivered.
+pub(crate) struct Way<'m> {
     pub(crate) sender: &'m IdentityId,
-    pub(crate) message: &'m Message,
+    pub(crate) output: &'m str,
     /// `upstream`, or the module.
     pub(crate) to: &'m str,
     pub(crate) input: &'m str,
     pub(crate) priority: u32,
-    pub(crate) sending: Duration,
-    pub(crate) since_taken: Duration,
+}
+
+/// The counters of a way, so that its names are looked up once and not with every message.
+pub(crate) struct Delivery {
+    sent: Counter,
+    send_seconds: Histogram,
+    process_seconds: Histogram,
+}
+
+impl Delivery {
+    /// A message was delivered; how long its sending took, and since it was taken.
+    pub(crate) fn count(&self, sending: Duration, since_taken: Duration) {
+        self.sent.inc();
+        self.send_seconds.observe(sending.as_secs_f64());
+        self.process_seconds.observe(since_taken.as_secs_f64());
+    }
 }
 
 fn output(message: &Message) -> String {
@@ -338,21 +386,14 @@ mod tests {
         let message =
             |output: &str| Message::from_body("x").with_system(SystemProperty::OutputName, output);
         counters.dropped(Dropped::Expired, &sender, &message("out"));
-        let delivered = Delivered {
-            sender: &sender,
-            message: &message("out"),
-            to: "upstream",
-            input: "",
-            priority: 3,
-            sending: Duration::from_millis(2),
-            since_taken: Duration::from_secs(2),
-        };
-        counters.delivered(&delivered);
+        let way = Way { sender: &sender, output: "out", to: "upstream", input: "", priority: 3 };
+        counters.delivery(&way).count(Duration::from_millis(2), Duration::from_secs(2));
         counters.twin_read(&sender, true, Duration::from_millis(2));
         counters.twin_reported(&sender, false, Duration::from_millis(2));
         counters.method_answered("module", &sender, Duration::from_millis(2));
         for number in 0..SERIES_MAX + 10 {
-            counters.taken(&sender, &message(&number.to_string()));
+            let output = number.to_string();
+            counters.reception(&sender, &output).count(&message(&output));
         }
         let text = metrics.render();
         let common = "iothub=\"hub.test\",edge_device=\"edge1\"";

@@ -8,6 +8,7 @@
 mod events;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -46,7 +47,6 @@ pub(crate) struct Upstream {
     away_since: Mutex<Option<Mono>>,
     lines: Mutex<HashMap<IdentityId, Entry>>,
     lines_max: usize,
-    next_number: Mutex<u64>,
     /// Moves when some line comes or goes.
     changed: watch::Sender<u64>,
     /// Some line has no local client any more.
@@ -56,11 +56,8 @@ pub(crate) struct Upstream {
 struct Entry {
     client: DeviceClient,
     state: watch::Receiver<ConnectionState>,
-    /// Tells this line from earlier ones of the same identity.
-    number: u64,
     local: bool,
-    /// Messages sent and not acknowledged.
-    outstanding: usize,
+    work: Work,
     used: Mono,
 }
 
@@ -68,8 +65,30 @@ struct Entry {
 #[derive(Clone)]
 pub(crate) struct LineHandle {
     pub(crate) client: DeviceClient,
-    pub(crate) number: u64,
     pub(crate) state: ConnectionState,
+    pub(crate) work: Work,
+}
+
+/// What is under way on a line: it is not ended meanwhile, nor soon after. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Work {
+    outstanding: Arc<AtomicUsize>,
+}
+
+impl Work {
+    /// A message was sent.
+    pub(crate) fn sent(&self) {
+        self.outstanding.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A message that was sent is done with.
+    pub(crate) fn settled(&self) {
+        self.outstanding.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn is_none(&self) -> bool {
+        self.outstanding.load(Ordering::Relaxed) == 0
+    }
 }
 
 impl Site {
@@ -117,7 +136,6 @@ impl Upstream {
             away_since: Mutex::default(),
             lines: Mutex::default(),
             lines_max,
-            next_number: Mutex::new(0),
             changed,
             idle: Notify::new(),
         };
@@ -227,13 +245,15 @@ impl Upstream {
     fn standing(&self, id: &IdentityId) -> Option<LineHandle> {
         if id.device == self.site.edge && id.module.as_ref().is_some_and(ModuleId::is_edge_hub) {
             let state = self.own.state().borrow().clone();
-            return Some(LineHandle { client: self.own.clone(), number: OWN_LINE, state });
+            let work = Work::default();
+            return Some(LineHandle { client: self.own.clone(), state, work });
         }
         let mut lines = self.lines.lock();
         let entry = lines.get_mut(id)?;
         entry.used = self.site.clock.now();
         let state = entry.state.borrow().clone();
-        Some(LineHandle { client: entry.client.clone(), number: entry.number, state })
+        let work = entry.work.clone();
+        Some(LineHandle { client: entry.client.clone(), state, work })
     }
 
     /// The line over which an identity's twin can be asked for now; none offline.
@@ -273,18 +293,12 @@ impl Upstream {
         if lines.contains_key(id) || !self.make_room(&mut lines) {
             return;
         }
-        let number = {
-            let mut next = self.next_number.lock();
-            *next += 1;
-            *next
-        };
         let (client, events) = DeviceClient::start(options, self.site.clock.clone());
         let entry = Entry {
             state: client.state(),
             client,
-            number,
             local: info.is_some(),
-            outstanding: 0,
+            work: Work::default(),
             used: self.site.clock.now(),
         };
         lines.insert(id.clone(), entry);
@@ -300,31 +314,12 @@ impl Upstream {
         }
         let unused = lines
             .iter()
-            .filter(|(_, entry)| !entry.local && entry.outstanding == 0)
+            .filter(|(_, entry)| !entry.local && entry.work.is_none())
             .min_by_key(|(_, entry)| entry.used)
             .map(|(id, _)| id.clone());
         let Some(entry) = unused.and_then(|id| lines.remove(&id)) else { return false };
         end(entry.client);
         true
-    }
-
-    /// A message was sent on a line.
-    pub(crate) fn sent(&self, id: &IdentityId, number: u64) {
-        self.count(id, number, |outstanding| outstanding + 1);
-    }
-
-    /// A message that was sent on a line is done with.
-    pub(crate) fn settled(&self, id: &IdentityId, number: u64) {
-        self.count(id, number, |outstanding| outstanding.saturating_sub(1));
-    }
-
-    fn count(&self, id: &IdentityId, number: u64, change: fn(usize) -> usize) {
-        if let Some(entry) = self.lines.lock().get_mut(id)
-            && entry.number == number
-        {
-            entry.outstanding = change(entry.outstanding);
-            entry.used = self.site.clock.now();
-        }
     }
 
     /// Ends a line; what was sent on it and has no acknowledgement fails.
@@ -355,7 +350,10 @@ impl Upstream {
             .lines
             .lock()
             .extract_if(|_, entry| {
-                !entry.local && entry.outstanding == 0 && now.duration_since(entry.used) >= REST
+                if !entry.work.is_none() {
+                    entry.used = now;
+                }
+                !entry.local && entry.work.is_none() && now.duration_since(entry.used) >= REST
             })
             .map(|(_, entry)| entry)
             .collect();
@@ -397,13 +395,11 @@ fn kinds(id: &IdentityId, subscriptions: &Subscriptions) -> Vec<Subscription> {
 /// For tasks that must not keep everything alive.
 pub(crate) type WeakCore = Weak<Core>;
 
-/// The number of `$edgeHub`'s own line, which is always there; the others' begin at 1.
-const OWN_LINE: u64 = 0;
 /// How the edge hub names itself upstream.
 const PRODUCT: &str = concat!("FarshoreEdgeHub/", env!("CARGO_PKG_VERSION"));
 /// A pump keeps what it sends; these only have to cover what is in flight.
 const QUEUES: Queues =
-    Queues { in_flight_max: 100, messages_max: 32, bytes_max: 1024 * 1024, events_max: 16 };
+    Queues { in_flight_max: 512, messages_max: 512, bytes_max: 1024 * 1024, events_max: 16 };
 /// Half of what SDKs wait for their own answer.
 const TWIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// A line without work stays for this long: modules reconnect, messages come in bursts.

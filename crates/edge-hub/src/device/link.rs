@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::core::Core;
-use crate::counters::Dropped;
+use crate::counters::{Dropped, Reception};
 use crate::forward::record;
 use crate::routing::{Routed, Sender, source_of, twin_changes};
 
@@ -37,6 +37,8 @@ pub(crate) struct Link {
     cloud_to_device: Mutex<(Window, VecDeque<Held>)>,
     /// A message without a route is told once for a connection.
     told_no_route: AtomicBool,
+    /// Where its messages are counted: the output of the last one.
+    counted: Mutex<Option<(String, Reception)>>,
 }
 
 /// What may be handed over: over MQTT anything, over AMQP what there is credit for.
@@ -93,6 +95,7 @@ impl Link {
             inputs: Mutex::default(),
             cloud_to_device: Mutex::default(),
             told_no_route: AtomicBool::new(false),
+            counted: Mutex::default(),
         }
     }
 
@@ -172,6 +175,21 @@ impl Link {
         }
     }
 
+    fn count_taken(&self, batch: &[Message]) {
+        let mut counted = self.counted.lock();
+        for message in batch {
+            let output = message.system(SystemProperty::OutputName).unwrap_or_default();
+            let reception = match &mut *counted {
+                Some((known, reception)) if known == output => reception,
+                other => {
+                    let reception = self.core.counters.reception(self.id(), output);
+                    &mut other.insert((output.to_owned(), reception)).1
+                }
+            };
+            reception.count(message);
+        }
+    }
+
     fn sender(&self) -> Sender<'_> {
         Sender {
             identity: self.id(),
@@ -222,9 +240,7 @@ impl DeviceLink for Link {
             },
         };
         unrouted.into_iter().for_each(|message| self.tell_no_route(message));
-        for message in batch.iter() {
-            self.core.counters.taken(self.id(), message);
-        }
+        self.count_taken(batch);
         batch.clear();
         Ok(receipt)
     }

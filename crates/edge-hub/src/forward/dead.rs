@@ -47,7 +47,7 @@ pub(crate) struct Letter {
 /// Why something cannot be done with letters.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LetterError {
-    #[error("there is no dead letter {0}; list them")]
+    #[error("there is no dead letter {0}; list them with: iotedge dead-letter list")]
     Unknown(u64),
     #[error(
         "no route leads to {0:?} any more, where this message was to go; drop it, or set a route"
@@ -91,49 +91,20 @@ impl DeadLetters {
 
     async fn read(&self, core: &Core, from: u64, max: usize) -> Result<Vec<Letter>, LetterError> {
         let mut gone = self.gone.lock().await;
-        let gone = known(&mut gone, core).await?;
-        let Some(stream) = known_stream(core) else { return Ok(Vec::new()) };
-        let Ok(mut reader) = core.journal.reader(stream, From::Sequence(from)) else {
-            return Ok(Vec::new());
-        };
-        let mut letters = Vec::new();
-        let mut bytes = 0;
-        while letters.len() < max
-            && bytes < READ_BYTES_MAX
-            && let Ok(entries) = reader.try_next_batch(max.min(READ_MAX), READ_BYTES_MAX)
-            && !entries.is_empty()
-        {
-            // What is gone does not count: an empty answer says that there are no more.
-            for entry in entries.into_iter().filter(|entry| !gone.contains(&entry.sequence)) {
-                bytes += entry.body.len();
-                match decode(&entry.body) {
-                    Some((queue, reason, record)) => letters.push(Letter {
-                        number: entry.sequence,
-                        buried: core.store_time.on_the_wall(entry.enqueued),
-                        reason,
-                        queue,
-                        record,
-                    }),
-                    None => {
-                        tracing::error!(number = entry.sequence, "dead letter cannot be read");
-                    }
-                }
-            }
-        }
-        letters.truncate(max);
-        Ok(letters)
+        read(known(&mut gone, core).await?, core, from, max)
     }
 
     /// One of them.
     pub(crate) async fn show(&self, core: &Core, number: u64) -> Result<Letter, LetterError> {
-        let letters = self.read(core, number, 1).await?;
-        let first = letters.into_iter().next().filter(|letter| letter.number == number);
-        first.ok_or(LetterError::Unknown(number))
+        let mut gone = self.gone.lock().await;
+        one(known(&mut gone, core).await?, core, number)
     }
 
-    /// Puts one at the end of its queue again; its life begins anew.
+    /// Puts one at the end of its queue again; its life begins anew. Whoever asks for the same one
+    /// meanwhile hears that it is not there any more.
     pub(crate) async fn retry(&self, core: &Arc<Core>, number: u64) -> Result<(), LetterError> {
-        let letter = self.show(core, number).await?;
+        let mut gone = self.gone.lock().await;
+        let letter = one(known(&mut gone, core).await?, core, number)?;
         let Ok(queue) = letter.queue.parse::<Queue>() else {
             return Err(LetterError::NoQueue(letter.queue));
         };
@@ -142,30 +113,83 @@ impl DeadLetters {
         };
         let Record { sender, time_to_live, message } = &letter.record;
         append(core, stream, vec![record::encode(sender, *time_to_live, message)]).await?;
-        self.drop_one(core, number).await
+        forget(&mut gone, core, number).await
     }
 
     /// Forgets one.
     pub(crate) async fn drop_one(&self, core: &Core, number: u64) -> Result<(), LetterError> {
-        self.show(core, number).await?;
-        let mut guard = self.gone.lock().await;
-        let mut gone = known(&mut guard, core).await?.clone();
-        gone.insert(number);
-        let Some(stream) = known_stream(core) else { return Ok(()) };
-        // What lies before the first that is still there is trimmed away.
-        let mut oldest = core.journal.stream_info(stream).map_or(0, |info| info.oldest);
-        gone.retain(|number| *number >= oldest);
-        while gone.remove(&oldest) {
-            oldest += 1;
-        }
-        // Fails only for streams of another journal.
-        let _ = core.journal.trim(stream, oldest);
-        // A trim may be undone by a crash: then they are there again, which does no harm.
-        let text = serde_json::to_string(&gone).unwrap_or_default();
-        core.state.set_meta(GONE, text).await?;
-        *guard = Some(gone);
-        Ok(())
+        let mut gone = self.gone.lock().await;
+        one(known(&mut gone, core).await?, core, number)?;
+        forget(&mut gone, core, number).await
     }
+}
+
+/// The letters from `from` on that are not gone.
+fn read(
+    gone: &BTreeSet<u64>,
+    core: &Core,
+    from: u64,
+    max: usize,
+) -> Result<Vec<Letter>, LetterError> {
+    let Some(stream) = known_stream(core) else { return Ok(Vec::new()) };
+    let Ok(mut reader) = core.journal.reader(stream, From::Sequence(from)) else {
+        return Ok(Vec::new());
+    };
+    let mut letters = Vec::new();
+    let mut bytes = 0;
+    while letters.len() < max
+        && bytes < READ_BYTES_MAX
+        && let Ok(entries) = reader.try_next_batch(max.min(READ_MAX), READ_BYTES_MAX)
+        && !entries.is_empty()
+    {
+        // What is gone does not count: an empty answer says that there are no more.
+        for entry in entries.into_iter().filter(|entry| !gone.contains(&entry.sequence)) {
+            bytes += entry.body.len();
+            match decode(&entry.body) {
+                Some((queue, reason, record)) => letters.push(Letter {
+                    number: entry.sequence,
+                    buried: core.store_time.on_the_wall(entry.enqueued),
+                    reason,
+                    queue,
+                    record,
+                }),
+                None => {
+                    tracing::error!(number = entry.sequence, "dead letter cannot be read");
+                }
+            }
+        }
+    }
+    letters.truncate(max);
+    Ok(letters)
+}
+
+fn one(gone: &BTreeSet<u64>, core: &Core, number: u64) -> Result<Letter, LetterError> {
+    let first = read(gone, core, number, 1)?.into_iter().next();
+    first.filter(|letter| letter.number == number).ok_or(LetterError::Unknown(number))
+}
+
+/// Notes that a letter is gone.
+async fn forget(
+    known_gone: &mut Option<BTreeSet<u64>>,
+    core: &Core,
+    number: u64,
+) -> Result<(), LetterError> {
+    let mut gone = known(known_gone, core).await?.clone();
+    gone.insert(number);
+    let Some(stream) = known_stream(core) else { return Ok(()) };
+    // What lies before the first that is still there is trimmed away.
+    let mut oldest = core.journal.stream_info(stream).map_or(0, |info| info.oldest);
+    gone.retain(|number| *number >= oldest);
+    while gone.remove(&oldest) {
+        oldest += 1;
+    }
+    // Fails only for streams of another journal.
+    let _ = core.journal.trim(stream, oldest);
+    // A trim may be undone by a crash: then they are there again, which does no harm.
+    let text = serde_json::to_string(&gone).unwrap_or_default();
+    core.state.set_meta(GONE, text).await?;
+    *known_gone = Some(gone);
+    Ok(())
 }
 
 /// The letters that are gone, as far as they are not trimmed away.

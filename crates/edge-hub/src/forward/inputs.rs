@@ -23,7 +23,7 @@ use super::Lane;
 use super::lane::{self, Closed, READ_AGAIN, Read};
 use super::record::{self, Record};
 use crate::core::Core;
-use crate::counters::{Delivered, Dropped};
+use crate::counters::{Dropped, Way};
 use crate::routing::{Endpoint, Queue};
 
 struct Pump {
@@ -178,15 +178,16 @@ impl Pump {
 
     fn count_delivered(&self, priority: u32, waiting: &Read, sending: Duration) {
         let since_taken = self.core.store_time.now().duration_since(waiting.taken);
-        self.core.counters.delivered(&Delivered {
-            sender: &waiting.record.sender,
-            message: &waiting.record.message,
+        let Record { sender, message, .. } = &waiting.record;
+        let way = Way {
+            sender,
+            output: message.system(SystemProperty::OutputName).unwrap_or_default(),
             to: &self.receiver.to_string(),
             input: &self.input,
             priority,
-            sending,
-            since_taken: Duration::try_from(since_taken).unwrap_or_default(),
-        });
+        };
+        let since_taken = Duration::try_from(since_taken).unwrap_or_default();
+        self.core.counters.delivery(&way).count(sending, since_taken);
     }
 
     fn is_over(&self, expires: Option<Timestamp>) -> bool {

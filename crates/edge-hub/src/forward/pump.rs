@@ -1,33 +1,33 @@
 //! The pump to the hub: reads its queues in order, sends over each sender's own line, and lets a
 //! queue forget what the hub has acknowledged.
 //!
-//! What to do is `queue.rs`' decision; here it is done. A pump sleeps while there is nothing to do,
-//! and wakes at once when a message comes, an acknowledgement comes or a line changes.
+//! What to do is `queue.rs`' decision; here it is done (`pump/steps.rs`), and what comes of it is
+//! noted (`pump/outcomes.rs`). A pump sleeps while there is nothing to do, and wakes at once when a
+//! message comes, an acknowledgement comes or a line changes.
+//!
+//! Cost: whatever was acknowledged meanwhile is taken at once, and then it is looked once at what to
+//! send next; so the more there is to do, the less each message costs.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod outcomes;
+mod steps;
+
 use std::future::{Future, pending, poll_fn};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use client::device::{ConnectionState, SendError, SendHandle};
-use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt, StreamExt};
+use client::device::{ConnectionState, Outcome, Outcomes};
 use host::clock::Mono;
 use host::signals::Shutdown;
 use journal::{Entry, From, ReadError, Reader, StreamId};
 use model::IdentityId;
-use model::message::{Message, SystemProperty};
 use tokio::sync::{mpsc, watch};
 
+use super::Lane;
 use super::lane::{self, Closed};
-use super::queue::{self, Line, Progress, Step, Window};
-use super::record::Record;
-use super::{Lane, ParkError, record};
+use super::queue::{self, Line, Look, Progress, Window};
 use crate::core::Core;
-use crate::counters::{Delivered, Dropped};
-use crate::routing::{Endpoint, Queue};
+use outcomes::{Flights, Seen};
 
 /// Whose messages a pump sends.
 pub(super) enum Kind {
@@ -47,13 +47,14 @@ struct Pump {
     kind: Kind,
     /// By priority, best first.
     lanes: Vec<OpenLane>,
-    in_flight: FuturesUnordered<Pin<Box<dyn Future<Output = Sent> + Send>>>,
-    /// When the hub last acknowledged something, by sender.
-    acknowledged: HashMap<IdentityId, Mono>,
-    /// Whose message the hub acknowledged last, and the last one of somebody else.
-    last: [Option<(IdentityId, Mono)>; 2],
+    in_flight: Flights,
+    /// Where clients tell what came of a sending.
+    outcomes: Outcomes,
+    seen: Seen,
     /// The store refuses; when to try again.
     rest_until: Option<Mono>,
+    /// When all was looked at last; none: something has happened for which all has to be.
+    looked: Option<Mono>,
 }
 
 struct OpenLane {
@@ -61,16 +62,6 @@ struct OpenLane {
     stream: StreamId,
     reader: Reader,
     window: Window,
-}
-
-/// What came of a sending.
-struct Sent {
-    stream: StreamId,
-    sequence: u64,
-    attempt: u32,
-    sender: IdentityId,
-    line: u64,
-    result: Result<(), SendError>,
 }
 
 /// Runs until the shutdown, or until the journal is closed.
@@ -81,20 +72,22 @@ pub(super) async fn run(
     shutdown: Shutdown,
 ) {
     let lines = core.upstream.watch();
+    let (outcomes, mut told) = Outcomes::channel();
     let mut pump = Pump {
         core,
         kind,
         lanes: Vec::new(),
-        in_flight: FuturesUnordered::new(),
-        acknowledged: HashMap::new(),
-        last: [None, None],
+        in_flight: Flights::default(),
+        outcomes,
+        seen: Seen::default(),
         rest_until: None,
+        looked: None,
     };
     tokio::select! {
-        () = pump.work(&mut new_lanes, lines) => {}
+        () = pump.work(&mut new_lanes, lines, &mut told) => {}
         () = shutdown.wait() => {}
     }
-    pump.wind_down().await;
+    pump.wind_down(&mut told).await;
 }
 
 impl Pump {
@@ -102,7 +95,9 @@ impl Pump {
         &mut self,
         new_lanes: &mut mpsc::Receiver<Lane>,
         mut lines: watch::Receiver<u64>,
+        told: &mut mpsc::UnboundedReceiver<Outcome>,
     ) {
+        let mut came = Vec::new();
         loop {
             lines.borrow_and_update();
             self.act().await;
@@ -111,14 +106,17 @@ impl Pump {
             tokio::select! {
                 biased;
                 Some(lane) = new_lanes.recv() => self.open(lane),
-                Some(sent) = self.in_flight.next() => self.settle(sent).await,
+                Ok(()) = lines.changed() => self.looked = None,
+                _ = told.recv_many(&mut came, OUTCOMES_MAX) => self.settle_all(&mut came).await,
                 (index, read) = next_batch(&mut self.lanes) => {
                     if self.take(index, read).await.is_err() {
                         return;
                     }
                 }
-                Ok(()) = lines.changed() => {}
-                () = sleep_until(&core, deadline) => self.rest_until = None,
+                () = sleep_until(&core, deadline) => {
+                    self.rest_until = None;
+                    self.looked = None;
+                }
             }
         }
     }
@@ -155,27 +153,38 @@ impl Pump {
 
     /// Does all that can be done now.
     async fn act(&mut self) {
-        if self.rest_until.is_some_and(|until| self.core.clock.now() < until) {
+        let now = self.core.clock.now();
+        if self.rest_until.is_some_and(|until| now < until) {
             return;
         }
+        let is_due = self.looked.is_none_or(|looked| now.duration_since(looked) >= LOOK_AT_ALL);
+        let mut look = if is_due { Look::All } else { Look::Waiting };
         loop {
+            if look == Look::All {
+                self.looked = Some(now);
+            }
             let mut recalled = false;
             for index in 0..self.lanes.len() {
-                let steps = self.plan(index);
+                let steps = self.plan(index, look);
                 recalled |= self.execute(index, steps).await;
                 self.trim(index);
             }
             if !recalled {
                 return;
             }
+            look = Look::All;
         }
     }
 
-    fn plan(&self, index: usize) -> Vec<Step> {
+    fn plan(&mut self, index: usize, look: Look) -> Vec<queue::Step> {
         let now = self.core.store_time.now();
-        let window = &self.lanes[index].window;
+        // In hand meanwhile, because the lines are asked of the rest of the pump.
+        let mut lanes = std::mem::take(&mut self.lanes);
+        let window = &mut lanes[index].window;
         let is_full = !window.has_room();
-        window.plan(now, |sender, entered| self.line(sender, entered, is_full))
+        let steps = window.plan(look, now, |sender, entered| self.line(sender, entered, is_full));
+        self.lanes = lanes;
+        steps
     }
 
     /// How a sender's line stands.
@@ -187,9 +196,8 @@ impl Pump {
         }
         let hub_since = core.upstream.connected_since();
         let Some(handle) = core.upstream.line(core, sender) else { return Line::Away };
-        let acknowledged = self.acknowledged.get(sender).copied();
-        let mut others = self.last.iter().flatten().filter(|(id, _)| id != sender);
-        let others_acknowledged = others.next().map(|(_, at)| *at);
+        let acknowledged = self.seen.acknowledged(sender);
+        let others_acknowledged = self.seen.others_acknowledged(sender);
         let progress = Progress { entered, hub_since, acknowledged, others_acknowledged, is_full };
         let stalled = queue::is_stalled(core.clock.now(), &progress);
         match handle.state {
@@ -202,189 +210,6 @@ impl Pump {
             ConnectionState::Connected => Line::Open,
             _ => Line::Away,
         }
-    }
-
-    /// Takes the steps; true when some have to be planned anew.
-    async fn execute(&mut self, index: usize, steps: Vec<Step>) -> bool {
-        let mut recalled = false;
-        // A sender whose line takes no more now keeps its order by taking none of the later ones.
-        let mut stuck = HashSet::new();
-        let mut parked: BTreeMap<IdentityId, (Arc<str>, Vec<u64>)> = BTreeMap::new();
-        for step in steps {
-            match step {
-                Step::Send { sequence, attempt } => {
-                    self.send(index, sequence, attempt, &mut stuck).await;
-                }
-                Step::Park { sequence, reason } => {
-                    if let Some(slot) = self.lanes[index].window.slot(sequence) {
-                        let sender = slot.record.sender.clone();
-                        parked.entry(sender).or_insert((reason, Vec::new())).1.push(sequence);
-                    }
-                }
-                Step::Expire { sequence } => self.expire(index, sequence),
-                Step::Recall { sender } => {
-                    self.core.upstream.close(&sender);
-                    self.recall(&sender);
-                    recalled = true;
-                }
-            }
-        }
-        for (sender, (reason, sequences)) in parked {
-            self.park(index, &sender, &reason, &sequences).await;
-        }
-        recalled
-    }
-
-    fn recall(&mut self, sender: &IdentityId) {
-        for lane in &mut self.lanes {
-            lane.window.recall(sender);
-        }
-    }
-
-    async fn send(
-        &mut self,
-        index: usize,
-        sequence: u64,
-        attempt: u32,
-        stuck: &mut HashSet<IdentityId>,
-    ) {
-        let lane = &self.lanes[index];
-        let Some(slot) = lane.window.slot(sequence) else { return };
-        let sender = slot.record.sender.clone();
-        if stuck.contains(&sender) {
-            return;
-        }
-        let handle = self.core.upstream.line(&self.core, &sender);
-        let Some(handle) = handle.filter(|h| h.state == ConnectionState::Connected) else {
-            stuck.insert(sender);
-            return;
-        };
-        // Waits only when the line's own queue is full; then it is this sender's turn later.
-        match handle.client.send(upstream_message(&slot.record.message)).now_or_never() {
-            Some(Ok(sent)) => {
-                let (stream, line) = (lane.stream, handle.number);
-                self.core.upstream.sent(&sender, line);
-                self.in_flight
-                    .push(Box::pin(outcome(sent, stream, sequence, attempt, sender, line)));
-                self.lanes[index].window.sent(sequence, self.core.clock.now());
-            }
-            None | Some(Err(SendError::Closed)) => drop(stuck.insert(sender)),
-            Some(Err(error)) => self.bury(index, sequence, &sender, &error).await,
-        }
-    }
-
-    /// A message that no further attempt would bring to the hub.
-    async fn bury(&mut self, index: usize, sequence: u64, sender: &IdentityId, error: &SendError) {
-        let reason = host::logs::chain(error);
-        tracing::error!(%sender, reason, "message can never be sent; it is kept with the dead letters");
-        let queue = Queue { priority: self.lanes[index].priority, endpoint: Endpoint::Upstream };
-        let body = self.body(index, sequence);
-        let buried = self.core.forward.bury(&self.core, &queue, &reason, &body).await;
-        self.moved(index, &[sequence], buried);
-    }
-
-    /// The message as it lies in another queue: with what is left of its time.
-    fn body(&self, index: usize, sequence: u64) -> bytes::Bytes {
-        let Some(slot) = self.lanes[index].window.slot(sequence) else {
-            return bytes::Bytes::new();
-        };
-        let left = slot.expires.map(|expires| {
-            let left = expires.duration_since(self.core.store_time.now());
-            Duration::try_from(left).unwrap_or(Duration::ZERO)
-        });
-        record::encode(&slot.record.sender, left, &slot.record.message)
-    }
-
-    async fn park(&mut self, index: usize, sender: &IdentityId, reason: &str, sequences: &[u64]) {
-        let bodies = sequences.iter().map(|sequence| self.body(index, *sequence)).collect();
-        tracing::warn!(%sender, reason, messages = sequences.len(), "messages wait in the sender's own queue");
-        let parked = self.core.forward.park(&self.core, sender, bodies, reason).await;
-        self.moved(index, sequences, parked);
-    }
-
-    /// Messages lie in another queue now, or could not be moved and stay.
-    fn moved(&mut self, index: usize, sequences: &[u64], result: Result<(), ParkError>) {
-        match result {
-            Ok(()) => {
-                for sequence in sequences {
-                    self.lanes[index].window.finish(*sequence);
-                }
-            }
-            Err(error) => {
-                tracing::error!(error = %host::logs::chain(&error), "messages stay where they are");
-                self.rest_until = Some(self.core.clock.now() + STORE_AGAIN);
-            }
-        }
-    }
-
-    fn expire(&mut self, index: usize, sequence: u64) {
-        let window = &mut self.lanes[index].window;
-        if let Some(slot) = window.slot(sequence) {
-            let Record { sender, message, .. } = &slot.record;
-            tracing::debug!(%sender, sequence, "message is past its time to live");
-            self.core.counters.dropped(Dropped::Expired, sender, message);
-        }
-        window.expire(sequence);
-    }
-
-    /// The hub has a message, refuses it for good, or its line is lost.
-    async fn settle(&mut self, sent: Sent) {
-        let Sent { stream, sequence, attempt, sender, line, result } = sent;
-        self.core.upstream.settled(&sender, line);
-        let Some(index) = self.lanes.iter().position(|lane| lane.stream == stream) else { return };
-        match result {
-            Ok(()) => {
-                self.count_delivered(index, sequence);
-                self.lanes[index].window.finish(sequence);
-                self.trim(index);
-                self.note_acknowledged(sender);
-            }
-            Err(SendError::Closed) => {
-                if self.lanes[index].window.failed(sequence, attempt) {
-                    self.core.counters.retried(&sender, "SendMessage");
-                    self.recall(&sender);
-                }
-            }
-            Err(error) => {
-                self.bury(index, sequence, &sender, &error).await;
-                // Where there is no room for it, it is tried again.
-                if self.lanes[index].window.failed(sequence, attempt) {
-                    self.recall(&sender);
-                }
-                self.trim(index);
-            }
-        }
-    }
-
-    fn count_delivered(&self, index: usize, sequence: u64) {
-        let Some(slot) = self.lanes[index].window.slot(sequence) else { return };
-        if slot.is_finished() {
-            return;
-        }
-        let clock = &self.core.clock;
-        let since_taken = self.core.store_time.now().duration_since(slot.taken);
-        self.core.counters.delivered(&Delivered {
-            sender: &slot.record.sender,
-            message: &slot.record.message,
-            to: "upstream",
-            input: "",
-            priority: self.lanes[index].priority,
-            sending: clock.now() - slot.handed_over,
-            since_taken: Duration::try_from(since_taken).unwrap_or_default(),
-        });
-    }
-
-    fn note_acknowledged(&mut self, sender: IdentityId) {
-        if self.acknowledged.len() >= SENDERS_NOTED_MAX {
-            // The others' stalls are measured from when their messages were read.
-            self.acknowledged.clear();
-        }
-        let now = self.core.clock.now();
-        if self.last[0].as_ref().is_some_and(|(id, _)| *id != sender) {
-            self.last.swap(0, 1);
-        }
-        self.last[0] = Some((sender.clone(), now));
-        self.acknowledged.insert(sender, now);
     }
 
     /// Lets the queue forget what is finished.
@@ -416,33 +241,17 @@ impl Pump {
     }
 
     /// Waits a moment for acknowledgements, so that less comes twice after the restart.
-    async fn wind_down(&mut self) {
+    async fn wind_down(&mut self, told: &mut mpsc::UnboundedReceiver<Outcome>) {
         let core = Arc::clone(&self.core);
+        let mut came = Vec::new();
         let rest = async {
-            while let Some(sent) = self.in_flight.next().await {
-                self.settle(sent).await;
+            while !self.in_flight.is_empty() {
+                told.recv_many(&mut came, OUTCOMES_MAX).await;
+                self.settle_all(&mut came).await;
             }
         };
         let _ = core.clock.timeout(WIND_DOWN_LIMIT, rest).await;
     }
-}
-
-/// The original does not send the output's name upstream (T-OUTPUT-LOST).
-fn upstream_message(message: &Message) -> Message {
-    let mut message = message.clone();
-    message.system.retain(|(property, _)| *property != SystemProperty::OutputName);
-    message
-}
-
-async fn outcome(
-    sent: SendHandle,
-    stream: StreamId,
-    sequence: u64,
-    attempt: u32,
-    sender: IdentityId,
-    line: u64,
-) -> Sent {
-    Sent { stream, sequence, attempt, sender, line, result: sent.await }
 }
 
 async fn sleep_until(core: &Core, deadline: Option<Mono>) {
@@ -472,14 +281,17 @@ async fn next_batch(lanes: &mut [OpenLane]) -> (usize, Result<Vec<Entry>, ReadEr
 }
 
 /// Messages read at once.
-const READ_MAX: usize = 32;
+const READ_MAX: usize = 128;
 /// Their bytes.
 const READ_BYTES_MAX: usize = 128 * 1024;
+/// Outcomes taken at once.
+const OUTCOMES_MAX: usize = 1024;
+/// What is under way is looked at so often at most, unless a line changes: whether its sender's turn
+/// is over is a matter of seconds.
+const LOOK_AT_ALL: Duration = Duration::from_millis(200);
 /// A full disk does not get free at once.
 const STORE_AGAIN: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Also what keeps a message that is past its time, and in flight, from being looked at in a loop.
 const LOOK_AGAIN_MIN: Duration = Duration::from_millis(500);
 const WIND_DOWN_LIMIT: Duration = Duration::from_secs(2);
-/// Senders whose last acknowledgement is remembered.
-const SENDERS_NOTED_MAX: usize = 1024;

@@ -4,8 +4,14 @@
 //! sender whose line is lost has all of its unacknowledged messages planned anew, from the first.
 //! The checkpoint stands before the first message that is not finished; so after a crash messages
 //! may come twice, never out of the queue's order.
+//!
+//! Cost: a pump looks here after every few acknowledgements, so a look goes over what waits to be
+//! sent, which is what was read last; over what is under way only when a line changed or some time
+//! is over. Senders have numbers here, so that no names are compared.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+mod senders;
+
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +22,7 @@ use model::message::Message;
 
 use super::lane::Read;
 use super::record::Record;
+use senders::Senders;
 
 /// The part of a queue that is in memory.
 #[derive(Debug)]
@@ -24,13 +31,21 @@ pub(crate) struct Window {
     bytes: usize,
     /// The checkpoint of an empty window.
     next: u64,
+    senders: Senders,
+    /// How many slots at the front do not wait.
+    begun: usize,
+    /// No unfinished message is past its time before this.
+    soonest: Option<Timestamp>,
 }
 
 /// A message in the window.
 #[derive(Debug)]
 pub(crate) struct Slot {
     pub(crate) sequence: u64,
-    pub(crate) record: Record,
+    pub(crate) sender: Arc<IdentityId>,
+    pub(crate) message: Message,
+    /// The sender's number.
+    number: usize,
     /// When it came to the edge hub.
     pub(crate) taken: Timestamp,
     pub(crate) expires: Option<Timestamp>,
@@ -72,7 +87,16 @@ pub(crate) enum Step {
     /// Its time is over.
     Expire { sequence: u64 },
     /// Take back what was sent for this sender and has no acknowledgement, then plan again.
-    Recall { sender: IdentityId },
+    Recall { sender: Arc<IdentityId> },
+}
+
+/// What a plan goes over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// What waits to be sent.
+    Waiting,
+    /// What is under way, too.
+    All,
 }
 
 impl Slot {
@@ -85,7 +109,14 @@ impl Slot {
 impl Window {
     /// An empty window over a queue that begins at `next`.
     pub(crate) fn new(next: u64) -> Self {
-        Self { slots: VecDeque::new(), bytes: 0, next }
+        Self {
+            slots: VecDeque::new(),
+            bytes: 0,
+            next,
+            senders: Senders::default(),
+            begun: 0,
+            soonest: None,
+        }
     }
 
     /// Whether more may be read.
@@ -100,17 +131,24 @@ impl Window {
     /// Adds a message that was read; sequences only grow.
     pub(crate) fn push(&mut self, read: Read, entered: Mono) {
         let Read { sequence, record, taken, expires } = read;
-        let bytes = record.message.size_bytes();
+        let Record { sender, message, .. } = record;
+        let bytes = message.size_bytes();
         self.bytes += bytes;
-        let state = SlotState::Waiting;
+        self.soonest = self.soonest.into_iter().chain(expires).min();
+        if self.senders.len() >= SENDERS_MAX {
+            self.senders.keep(self.slots.iter_mut().map(|slot| (&slot.sender, &mut slot.number)));
+        }
+        let (number, sender) = self.senders.number(sender);
         self.slots.push_back(Slot {
             sequence,
-            record,
+            sender,
+            message,
+            number,
             taken,
             expires,
             entered,
             handed_over: entered,
-            state,
+            state: SlotState::Waiting,
             attempt: 0,
             bytes,
         });
@@ -132,22 +170,47 @@ impl Window {
         self.slots.get_mut(index)
     }
 
-    /// What to do now, by the store's time.
-    /// `line` is asked once for each sender, with the time at which its first message was read.
+    /// What to do now, by the store's time. `line` is asked once for each sender that is looked at,
+    /// with the time at which its first message there was read.
     pub(crate) fn plan(
-        &self,
+        &mut self,
+        look: Look,
         now: Timestamp,
         mut line: impl FnMut(&IdentityId, Mono) -> Line,
     ) -> Vec<Step> {
+        let from = self.look_from(look);
+        if look == Look::Waiting
+            && let Some(steps) = self.steps(look, from, now, &mut line)
+        {
+            return steps;
+        }
+        let from = self.look_from(Look::All);
+        self.steps(Look::All, from, now, &mut line).unwrap_or_default()
+    }
+
+    /// None when what is under way has to be looked at, too: it makes way first, in its order.
+    fn steps(
+        &self,
+        look: Look,
+        from: usize,
+        now: Timestamp,
+        line: &mut impl FnMut(&IdentityId, Mono) -> Line,
+    ) -> Option<Vec<Step>> {
         let mut steps = Vec::new();
-        let mut lines: HashMap<&IdentityId, Line> = HashMap::new();
-        let mut recalled: HashSet<&IdentityId> = HashSet::new();
-        for slot in self.slots.iter().filter(|slot| slot.state != SlotState::Finished) {
-            let sender = &slot.record.sender;
-            if recalled.contains(sender) {
+        let mut lines: Vec<Option<Line>> = vec![None; self.senders.len()];
+        let mut recalled = vec![false; self.senders.len()];
+        for slot in self.slots.iter().skip(from) {
+            let is_looked_at = match look {
+                Look::Waiting => slot.state == SlotState::Waiting,
+                Look::All => !slot.is_finished(),
+            };
+            if !is_looked_at || recalled[slot.number] {
                 continue;
             }
-            let line = lines.entry(sender).or_insert_with(|| line(sender, slot.entered));
+            let line = lines[slot.number].get_or_insert_with(|| line(&slot.sender, slot.entered));
+            if look == Look::Waiting && matches!(line, Line::Blocked(_)) {
+                return None;
+            }
             let expired = slot.expires.is_some_and(|expires| expires <= now);
             let sequence = slot.sequence;
             match (slot.state, line) {
@@ -159,19 +222,37 @@ impl Window {
                     steps.push(Step::Park { sequence, reason: reason.clone() });
                 }
                 (SlotState::Sent, Line::Blocked(_)) => {
-                    recalled.insert(sender);
-                    steps.push(Step::Recall { sender: sender.clone() });
+                    recalled[slot.number] = true;
+                    steps.push(Step::Recall { sender: Arc::clone(&slot.sender) });
                 }
                 (SlotState::Sent, Line::Away) if expired => {
-                    recalled.insert(sender);
-                    steps.push(Step::Recall { sender: sender.clone() });
+                    recalled[slot.number] = true;
+                    steps.push(Step::Recall { sender: Arc::clone(&slot.sender) });
                 }
                 (SlotState::Waiting, Line::Away)
                 | (SlotState::Sent, Line::Open | Line::Away)
                 | (SlotState::Finished, _) => {}
             }
         }
-        steps
+        Some(steps)
+    }
+
+    /// The first slot of a look.
+    fn look_from(&mut self, look: Look) -> usize {
+        match look {
+            Look::Waiting => {
+                let waits = |slot: &Slot| slot.state == SlotState::Waiting;
+                while self.slots.get(self.begun).is_some_and(|slot| !waits(slot)) {
+                    self.begun += 1;
+                }
+                self.begun
+            }
+            Look::All => {
+                let unfinished = self.slots.iter().filter(|slot| !slot.is_finished());
+                self.soonest = unfinished.filter_map(|slot| slot.expires).min();
+                0
+            }
+        }
     }
 
     /// A message was handed over for sending.
@@ -191,11 +272,12 @@ impl Window {
     /// Whatever was sent for this sender and has no acknowledgement waits again.
     pub(crate) fn recall(&mut self, sender: &IdentityId) {
         for slot in &mut self.slots {
-            if slot.state == SlotState::Sent && slot.record.sender == *sender {
+            if slot.state == SlotState::Sent && *slot.sender == *sender {
                 slot.state = SlotState::Waiting;
                 slot.attempt += 1;
             }
         }
+        self.begun = 0;
     }
 
     /// The message needs nothing more; its body is let go.
@@ -204,7 +286,7 @@ impl Window {
             && slot.state != SlotState::Finished
         {
             slot.state = SlotState::Finished;
-            slot.record.message = Message::default();
+            slot.message = Message::default();
             let bytes = slot.bytes;
             self.bytes -= bytes;
         }
@@ -223,6 +305,7 @@ impl Window {
         {
             self.bytes -= slot.bytes;
         }
+        self.begun -= usize::from(index < self.begun);
         self.next = self.next.max(sequence + 1);
         self.let_go();
     }
@@ -231,13 +314,13 @@ impl Window {
     fn let_go(&mut self) {
         while let Some(slot) = self.slots.pop_front_if(|slot| slot.state == SlotState::Finished) {
             self.next = self.next.max(slot.sequence + 1);
+            self.begun = self.begun.saturating_sub(1);
         }
     }
 
-    /// When the first of its unfinished messages is past its time.
+    /// None of its unfinished messages is past its time before this; exact after a look at all.
     pub(crate) fn next_expiry(&self) -> Option<Timestamp> {
-        let unfinished = self.slots.iter().filter(|slot| slot.state != SlotState::Finished);
-        unfinished.filter_map(|slot| slot.expires).min()
+        self.soonest
     }
 
     /// Everything before this sequence is finished.
@@ -277,10 +360,13 @@ pub(crate) fn is_stalled(now: Mono, progress: &Progress) -> bool {
     now.duration_since(since) >= limit
 }
 
-/// Messages of one queue in memory; as many as a connection has in flight.
-pub(crate) const SLOTS_MAX: usize = 100;
+/// Messages of one queue in memory: so many for each of a hundred senders that a write and a sync at
+/// the hub serve several.
+pub(crate) const SLOTS_MAX: usize = 1024;
 /// Their bytes; the last one may be over it.
-pub(crate) const BYTES_MAX: usize = 512 * 1024;
+pub(crate) const BYTES_MAX: usize = 1024 * 1024;
+/// Senders with a number, before those that have no message here lose theirs.
+const SENDERS_MAX: usize = 2 * SLOTS_MAX;
 /// Of one sender, while the hub acknowledges others. Longer than a connection takes to be made.
 pub(crate) const STALL_OF_ONE: Duration = Duration::from_secs(5);
 /// While nothing of others is read. Most breaks are noticed by then.

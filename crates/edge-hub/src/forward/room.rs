@@ -43,6 +43,27 @@ pub(super) fn victim<S: Copy>(policy: WhenFull, candidates: &[Candidate<S>]) -> 
     }
 }
 
+/// Lets messages go for as long as room is scarce, and a queue gives some. How many went.
+fn give_up<S: Copy>(
+    policy: WhenFull,
+    is_scarce: impl Fn() -> bool,
+    candidates: impl Fn() -> Vec<Candidate<S>>,
+    mut trim: impl FnMut(S) -> u64,
+) -> u64 {
+    let mut went = 0;
+    while is_scarce()
+        && let Some(stream) = victim(policy, &candidates())
+    {
+        let of_it = trim(stream);
+        if of_it == 0 {
+            // It would be asked for ever; the next message that finds no room calls again.
+            break;
+        }
+        went += of_it;
+    }
+    went
+}
+
 /// The bounds, and who waits for room.
 pub(super) struct Room {
     policy: WhenFull,
@@ -111,13 +132,9 @@ impl Room {
         loop {
             self.pressed.notified().await;
             let step = (self.messages_bytes(core) / STEP_PART).clamp(STEP_MIN, STEP_MAX);
-            let mut went = 0;
-            while self.is_scarce(core)
-                && let Some(stream) = victim(self.policy, &candidates(core))
-            {
-                // Fails only for streams of another journal.
-                went += core.journal.trim_bytes(stream, step).unwrap_or(0);
-            }
+            // Fails only for streams of another journal.
+            let trim = |stream| core.journal.trim_bytes(stream, step).unwrap_or(0);
+            let went = give_up(self.policy, || self.is_scarce(core), || candidates(core), trim);
             if went == 0 {
                 continue;
             }
@@ -171,6 +188,29 @@ mod tests {
             })
             .collect();
         assert_eq!(victim(policy, &candidates), gives, "{policy:?} {queues:?}");
+    }
+
+    #[test]
+    fn a_queue_that_gives_nothing_is_not_asked_for_ever() {
+        let queues = || {
+            let oldest = Timestamp::from_second(0).ok();
+            vec![Candidate { stream: "data", priority: Some(PRIORITY_LAST), oldest }]
+        };
+        for (gives, scarce_until, went) in [
+            (&[0][..], u64::MAX, 0),
+            (&[5, 3, 0], u64::MAX, 8),
+            (&[5, 3, 4, 0], 8, 8),
+            (&[0], 0, 0),
+        ] {
+            let (given, mut asked) = (std::cell::Cell::new(0), gives.iter());
+            let trim = |_| {
+                let of_it = *asked.next().unwrap();
+                given.set(given.get() + of_it);
+                of_it
+            };
+            let is_scarce = || given.get() < scarce_until;
+            assert_eq!(give_up(WhenFull::DropOldest, is_scarce, queues, trim), went, "{gives:?}");
+        }
     }
 
     #[test]

@@ -92,7 +92,7 @@ impl Session for AmqpSession {
     fn publish(&mut self, outgoing: Outgoing) -> Result<(), Outgoing> {
         let Packet::Amqp(message) = &outgoing.packet else {
             // A client speaks one protocol for all its life.
-            let _ = outgoing.done.send(Err(SendError::Closed));
+            outgoing.done.tell(Err(SendError::Closed));
             return Ok(());
         };
         let tag = Bytes::copy_from_slice(&self.next_tag.to_be_bytes());
@@ -107,7 +107,7 @@ impl Session for AmqpSession {
             Err(MachineError::MessageTooLarge { size_bytes, size_bytes_max }) => {
                 let max = usize::try_from(size_bytes_max).unwrap_or(usize::MAX);
                 // Nobody waits for an answer if the handle is gone.
-                let _ = outgoing.done.send(Err(SendError::TooLarge { bytes: size_bytes, max }));
+                outgoing.done.tell(Err(SendError::TooLarge { bytes: size_bytes, max }));
                 Ok(())
             }
             Err(_) => Err(outgoing),
@@ -321,7 +321,7 @@ impl AmqpSession {
     fn done(&mut self, index: usize, outcome: Result<(), SendError>) {
         if let Some((_, outgoing)) = self.in_flight.remove(index) {
             // The sender may not care.
-            let _ = outgoing.done.send(outcome);
+            outgoing.done.tell(outcome);
         }
     }
 

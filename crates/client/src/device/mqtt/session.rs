@@ -79,7 +79,7 @@ impl Session for MqttSession {
     fn publish(&mut self, outgoing: Outgoing) -> Result<(), Outgoing> {
         let Packet::Mqtt { topic, payload } = &outgoing.packet else {
             // A client speaks one protocol for all its life.
-            let _ = outgoing.done.send(Err(SendError::Closed));
+            outgoing.done.tell(Err(SendError::Closed));
             return Ok(());
         };
         match self.link.machine.publish(topic, payload, QoS::AtLeastOnce) {
@@ -89,7 +89,7 @@ impl Session for MqttSession {
             }
             Err(PacketError::Encode(error)) => {
                 // It will never fit; nobody waits for an answer if the handle is gone.
-                let _ = outgoing.done.send(Err(SendError::Encode(error)));
+                outgoing.done.tell(Err(SendError::Encode(error)));
                 Ok(())
             }
             Ok(None) | Err(_) => Err(outgoing),
@@ -222,7 +222,7 @@ impl MqttSession {
         let index = self.in_flight.iter().position(|(id, _)| *id == packet_id);
         if let Some((_, outgoing)) = index.and_then(|index| self.in_flight.remove(index)) {
             // The sender may not care.
-            let _ = outgoing.done.send(Ok(()));
+            outgoing.done.tell(Ok(()));
         }
     }
 

@@ -47,8 +47,12 @@ fn text(steps: &[Step]) -> String {
 }
 
 #[track_caller]
-fn check(window: &Window, expected: &str) {
-    assert_eq!(text(&window.plan(NOON.parse().unwrap(), line)), expected);
+fn check(window: &mut Window, expected: &str) {
+    assert_eq!(text(&window.plan(Look::All, NOON.parse().unwrap(), line)), expected);
+    // What waits is found without looking at the rest.
+    if !expected.contains("recall") {
+        assert_eq!(text(&window.plan(Look::Waiting, NOON.parse().unwrap(), line)), expected);
+    }
 }
 
 #[test]
@@ -61,7 +65,7 @@ fn what_waits_is_sent_kept_parked_or_given_up() {
         ("c a c", "park 0 refused, send 1, park 2 refused"),
         ("b b b", ""),
     ] {
-        check(&window(senders), expected);
+        check(&mut window(senders), expected);
     }
 }
 
@@ -79,13 +83,16 @@ fn what_was_sent_is_taken_back_only_when_it_has_to() {
         for sequence in 0..senders.split_whitespace().count() as u64 {
             window.sent(sequence, Mono::ZERO);
         }
-        check(&window, expected);
+        check(&mut window, expected);
     }
     let mut sent = window("c c a");
     sent.sent(0, Mono::ZERO);
-    check(&sent, "recall c, send 2");
+    check(&mut sent, "recall c, send 2");
+    // A later message does not make way before an earlier one that is under way.
+    let noon = NOON.parse().unwrap();
+    assert_eq!(text(&sent.plan(Look::Waiting, noon, line)), "recall c, send 2");
     sent.recall(&"c".parse().unwrap());
-    check(&sent, "park 0 refused, park 1 refused, send 2");
+    check(&mut sent, "park 0 refused, park 1 refused, send 2");
 }
 
 #[test]
@@ -97,12 +104,12 @@ fn a_lost_line_plans_all_of_its_sender_from_the_first() {
     // The later message's failure is heard first.
     assert!(window.failed(2, 0));
     window.recall(&"a".parse().unwrap());
-    check(&window, "send 0 again 1, send 2 again 1");
+    check(&mut window, "send 0 again 1, send 2 again 1");
     // The earlier one's belongs to the attempt that was taken back.
     assert!(!window.failed(0, 0));
     // An acknowledgement of the old attempt still counts.
     window.finish(0);
-    check(&window, "send 2 again 1");
+    check(&mut window, "send 2 again 1");
     assert!(!window.failed(0, 1), "finished");
 }
 
@@ -148,13 +155,13 @@ fn the_window_is_bounded_in_messages_and_bytes() {
 #[test]
 fn a_message_past_its_time_makes_room_behind_others_that_live_longer() {
     let mut window = window("b b! b b! b!");
-    check(&window, "expire 1, expire 3, expire 4");
+    check(&mut window, "expire 1, expire 3, expire 4");
     for (sequence, checkpoint, bytes) in [(3, 0, 20), (1, 0, 15), (4, 0, 10), (4, 0, 10)] {
         window.expire(sequence);
         assert_eq!((window.checkpoint(), window.bytes), (checkpoint, bytes), "{sequence}");
     }
     assert_eq!(window.slots.len(), 2);
-    check(&window, "");
+    check(&mut window, "");
     // What is delivered before it and after it is passed over with it.
     window.finish(2);
     assert_eq!((window.checkpoint(), window.bytes), (0, 5));
@@ -164,6 +171,33 @@ fn a_message_past_its_time_makes_room_behind_others_that_live_longer() {
     assert!(!window.failed(3, 0));
     window.finish(3);
     assert_eq!((window.checkpoint(), window.bytes), (5, 0));
+}
+
+#[test]
+fn senders_that_come_and_go_keep_their_order() {
+    let mut window = Window::new(0);
+    let push = |window: &mut Window, sequence: u64, sender: &str| {
+        let record = Record {
+            sender: sender.parse().unwrap(),
+            time_to_live: None,
+            message: Message::default(),
+        };
+        window.push(read(sequence, record, None), Mono::ZERO);
+    };
+    push(&mut window, 0, "a");
+    for sequence in 1..3 * SENDERS_MAX as u64 {
+        push(&mut window, sequence, &format!("b{sequence}"));
+        window.expire(sequence);
+    }
+    let end = 3 * SENDERS_MAX as u64;
+    push(&mut window, end, "a");
+    push(&mut window, end + 1, "c");
+    assert!(window.senders.len() <= SENDERS_MAX);
+    check(&mut window, &format!("send 0, send {end}, park {} refused", end + 1));
+    window.sent(0, Mono::ZERO);
+    check(&mut window, &format!("send {end}, park {} refused", end + 1));
+    window.recall(&"a".parse().unwrap());
+    check(&mut window, &format!("send 0 again 1, send {end}, park {} refused", end + 1));
 }
 
 #[test]
