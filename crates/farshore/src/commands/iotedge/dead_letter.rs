@@ -87,11 +87,12 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
             done(output, &format!("Dropped dead letter {number}"))
         }
         Command::Drop { number: None, .. } => {
-            let letters = edge_hub.all().await?;
-            for letter in &letters {
-                edge_hub.ask(Request::delete(at(letter.number))).await?;
+            let mut dropped = 0;
+            for letter in &edge_hub.all().await? {
+                let answer = edge_hub.ask(Request::delete(at(letter.number))).await;
+                dropped += u64::from(is_dropped(answer.map(drop))?);
             }
-            done(output, &format!("Dropped {} dead letters", letters.len()))
+            done(output, &format!("Dropped {dropped} dead letters"))
         }
     }
 }
@@ -140,6 +141,16 @@ impl EdgeHub {
                  run this as root while edgeHub runs (iotedge list)"
             ),
         )
+    }
+}
+
+/// Whether a letter was dropped by this: one that somebody else dropped or sent again meanwhile is
+/// gone, as all are to be.
+fn is_dropped(answer: Result<(), Failure>) -> Result<bool, Failure> {
+    match answer {
+        Ok(()) => Ok(true),
+        Err(failure) if failure.code == NOT_FOUND => Ok(false),
+        Err(failure) => Err(failure),
     }
 }
 
@@ -246,6 +257,15 @@ const ANSWER_BYTES_MAX: usize = 4 << 20;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_letter_that_is_gone_already_does_not_stop_the_dropping_of_all() {
+        let answered = |code| is_dropped(Err(Failure::new(code, "no dead letter 7")));
+        assert!(matches!(is_dropped(Ok(())), Ok(true)));
+        assert!(matches!(answered(NOT_FOUND), Ok(false)));
+        assert!(answered(CONFLICT).is_err());
+        assert!(answered(FAILED).is_err());
+    }
 
     #[test]
     fn the_socket_is_where_the_process_keeps_its_store() {
