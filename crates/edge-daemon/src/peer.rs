@@ -1,8 +1,10 @@
 //! Who is at the other end of a unix socket, and how many of one user may be there at once.
 //!
 //! The kernel tells a peer's process and user as they were when it connected (`edge-runtime.md`
-//! §1.3, §1.4). A pid may be another process' by the time it is looked at, so the process is held
-//! by a pidfd from the moment of accepting, and must still be there after the look.
+//! §1.3, §1.4). A pid may be another process' by the time it is looked at, already when the
+//! connection is accepted. So the kernel is asked for a pidfd of whoever connected, and that process
+//! must still be there after the look. Kernels before 6.5 give none; there the pidfd is that of the
+//! number at the moment of accepting, and a process that takes over the number before is not told apart.
 
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -11,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use containers::{ModuleName, ModuleRuntime};
-use host::net::{UnixStream, peer_credentials};
+use host::net::{UnixStream, peer_credentials, peer_process};
 use parking_lot::Mutex;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
@@ -29,8 +31,12 @@ impl Caller {
     pub(crate) fn of(stream: &UnixStream) -> std::io::Result<Self> {
         let credentials = peer_credentials(stream)?;
         // None when it has ended already, or is not visible from here.
-        let pidfd = Pid::from_raw(credentials.pid)
-            .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        let pidfd = match peer_process(stream) {
+            Ok(Some(pidfd)) => Some(pidfd),
+            Ok(None) => Pid::from_raw(credentials.pid)
+                .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()),
+            Err(_) => None,
+        };
         Ok(Self {
             pid: credentials.pid,
             uid: credentials.uid,
@@ -163,37 +169,4 @@ impl Drop for Permit {
 const USERS_AT_ONCE: usize = 4;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_user_has_room_of_its_own_within_the_whole() {
-        let throttle = Throttle::new("test", 2);
-        let first = throttle.admit(1).unwrap();
-        let _second = throttle.admit(1).unwrap();
-        assert!(throttle.admit(1).is_none());
-        let others: Vec<Permit> =
-            (2..5).flat_map(|uid| [throttle.admit(uid), throttle.admit(uid)]).flatten().collect();
-        assert_eq!(others.len(), 6);
-        assert!(throttle.admit(9).is_none(), "the whole is full");
-        drop(first);
-        assert!(throttle.admit(9).is_some());
-        assert!(throttle.admit(1).is_some());
-        drop(others);
-        assert_eq!(throttle.open.lock().users.len(), 1, "users that are gone are forgotten");
-    }
-
-    #[tokio::test]
-    async fn a_process_that_has_ended_is_nobody_though_its_number_is_known() {
-        let program = host::process::Program {
-            args: vec!["60".to_owned()],
-            ..host::process::Program::new("/bin/sleep")
-        };
-        let mut child = program.spawn().await.unwrap();
-        let pidfd = pidfd_open(Pid::from_raw(child.pid()).unwrap(), PidfdFlags::empty()).unwrap();
-        assert!(is_there(&pidfd));
-        child.kill();
-        child.wait().await.unwrap();
-        assert!(!is_there(&pidfd));
-    }
-}
+mod tests;

@@ -4,7 +4,7 @@
 //! number of connections: that is the caller's, who knows what they are for.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
@@ -16,7 +16,9 @@ mod unix;
 
 pub(crate) use self::passed::pack;
 pub use self::passed::{PASSED_LISTENERS_MAX, passed_listeners};
-pub use self::unix::{PeerCredentials, UnixListener, connect_unix, listen_unix, peer_credentials};
+pub use self::unix::{
+    PeerCredentials, UnixListener, connect_unix, listen_unix, peer_credentials, peer_process,
+};
 
 /// Connections that may wait to be accepted; the kernel cuts it to its own
 /// `net.core.somaxconn` (4096 by default).
@@ -105,6 +107,16 @@ pub fn listen(address: SocketAddr) -> Result<TcpListener, NetError> {
 /// Listens on `[::]:port` for IPv6 and IPv4 connections together.
 pub fn listen_dual_stack(port: u16) -> Result<TcpListener, NetError> {
     listen_with(SocketAddr::from(([0u16; 8], port)), false)
+}
+
+/// The address from which this machine would speak to others, IPv4; none without a route. Nothing is
+/// sent: the kernel only chooses.
+pub fn outward_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    // An address for documentation (RFC 5737); any that is not on this machine's own networks.
+    socket.connect((Ipv4Addr::new(198, 51, 100, 1), 9)).ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_loopback() && !address.is_unspecified()).then_some(address)
 }
 
 fn listen_with(address: SocketAddr, v6_only: bool) -> Result<TcpListener, NetError> {

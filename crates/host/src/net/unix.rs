@@ -1,6 +1,8 @@
 //! Unix sockets: listening at a path, connecting, and the peer's credentials.
 
+use std::ffi::{c_int, c_void};
 use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -128,3 +130,47 @@ pub fn peer_credentials(stream: &UnixStream) -> io::Result<PeerCredentials> {
         gid: credentials.gid.as_raw(),
     })
 }
+
+/// A handle on the very process that connected, however late this is asked: its number may be
+/// another's by then. `None` on kernels before 6.5, which don't tell; an error when the process is gone.
+#[expect(unsafe_code, reason = "a socket option that rustix has no wrapper for")]
+pub fn peer_process(stream: &UnixStream) -> io::Result<Option<OwnedFd>> {
+    let mut pidfd: c_int = -1;
+    let mut length = size_of::<c_int>() as u32;
+    // SAFETY: the option's value is one `int`, for which there is room, and the length says so; the
+    // socket is open for the call.
+    let result = unsafe {
+        getsockopt(
+            stream.as_raw_fd(),
+            SOL_SOCKET,
+            SO_PEERPIDFD,
+            (&raw mut pidfd).cast::<c_void>(),
+            &raw mut length,
+        )
+    };
+    if result == 0 && pidfd >= 0 {
+        // SAFETY: the kernel made this descriptor for us alone.
+        return Ok(Some(unsafe { OwnedFd::from_raw_fd(pidfd) }));
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(ENOPROTOOPT) => Ok(None),
+        _ => Err(error),
+    }
+}
+
+#[expect(unsafe_code, reason = "the C library's own function")]
+unsafe extern "C" {
+    fn getsockopt(
+        socket: c_int,
+        level: c_int,
+        name: c_int,
+        value: *mut c_void,
+        length: *mut u32,
+    ) -> c_int;
+}
+
+// Linux `include/uapi/asm-generic/socket.h` and `errno.h`; the same on all machines that we know.
+const SOL_SOCKET: c_int = 1;
+const SO_PEERPIDFD: c_int = 77;
+const ENOPROTOOPT: c_int = 92;
