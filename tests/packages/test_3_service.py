@@ -1,6 +1,7 @@
 """`iotedge system` and `iotedge support-bundle` where systemd runs the runtime."""
 
 import io
+import json
 import subprocess
 import zipfile
 
@@ -81,3 +82,10 @@ def test_the_bundle_has_the_journal_and_no_secret(machine):
     assert {"check.json", "config.toml", "list.json", "inspect/edgeHub.json"} <= set(bundle.namelist())
     for name in bundle.namelist():
         assert machine.device.key not in bundle.read(name).decode(), name
+
+
+def test_check_names_the_platform_and_its_tier(machine):
+    last = machine.type("sudo iotedge check --verbose").splitlines()[-1]
+    assert last.startswith("This device: debian 12, engine 20.10.") and ": tier 1 (" in last, last
+    told = json.loads(machine.type("sudo iotedge check -o json"))["additional_info"]["platform"]
+    assert told["tier"] == 1 and f"This device: {told['description']}" == last

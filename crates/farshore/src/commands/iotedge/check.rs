@@ -13,6 +13,7 @@ mod connectivity;
 mod docker;
 mod engine;
 mod facts;
+mod platform;
 mod production;
 mod report;
 mod storage;
@@ -31,6 +32,7 @@ use super::place::Place;
 use crate::commands::{FAILED, Failure, USAGE};
 use crate::output::{print, print_json};
 use facts::Facts;
+use platform::Platform;
 use report::{Outcome, Paint, Report};
 use table::{CHECKS, Judge, Section};
 
@@ -149,7 +151,12 @@ pub(super) async fn run(place: Place, arguments: &Arguments, output: Form) -> Re
     }
     let report = judge(&facts, &arguments.dont_run);
     match output {
-        Form::Text => print(&report.to_text(arguments.verbose, arguments.color.paint()))?,
+        Form::Text => {
+            print(&report.to_text(arguments.verbose, arguments.color.paint()))?;
+            if arguments.verbose {
+                print(&format!("This device: {}\n", Platform::of(&facts).words()))?;
+            }
+        }
         Form::Json => print_json(&report.to_json(&facts.additional_info()))?,
     }
     match report.has_failed(arguments.warnings_as_errors) {

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 
 use super::Arguments;
 use super::docker::{Container, Docker, Engine};
+use super::platform::Platform;
 use crate::commands::iotedge::failure::words;
 use crate::commands::iotedge::place::Place;
 pub(super) use files::{Life, Pair, Strength};
@@ -104,6 +105,7 @@ impl Facts {
             "aziot_edged_version": daemon.map(|daemon| daemon.info.version.as_str()),
             "docker_version": engine.map(|engine| engine.version.as_str()),
             "machine": self.machine,
+            "platform": Platform::of(self).to_json(),
             "os": daemon.map(|daemon| json!({
                 "id": daemon.info.operating_system,
                 "version_id": daemon.info.operating_system_version,
