@@ -185,7 +185,7 @@ fn measure(
     }
     let full = edge_hub.memory()?;
     let disk = edge_hub.disk_bytes()?;
-    let (queued, written) = (edge_hub.queued()?, edge_hub.written_bytes()?);
+    let queued = edge_hub.queued()?;
     let mut cold = Vec::new();
     for _ in 0..COLD_STARTS {
         edge_hub = device.restart(edge_hub, arguments.server(), upstream)?;
@@ -201,7 +201,6 @@ fn measure(
         "store_cpu_share": store_cpu, "load_cpu_share": stored["load_cpu_share"],
         "idle": idle, "full": full, "disk_bytes": disk,
         "disk_bytes_per_message": disk as f64 / queued as f64,
-        "written_bytes_per_message": written as f64 / queued as f64,
         "cold_start_ms": median(&mut empty), "cold_start_full_ms": median(&mut cold),
         "drain": drained, "steady": steady,
     }))
@@ -251,7 +250,6 @@ fn steady(
 ) -> Result<Value, Problem> {
     let seconds = arguments.steady_seconds.to_string();
     let (cpu, sent) = (edge_hub.cpu_seconds()?, edge_hub.traffic(device)?);
-    let written = edge_hub.written_bytes()?;
     let passed = load(
         arguments,
         programs,
@@ -267,7 +265,6 @@ fn steady(
         "messages": messages, "ack_us": passed["ack_us"], "memory": memory,
         "cpu_us_per_message": (edge_hub.cpu_seconds()? - cpu) * 1e6 / messages,
         "upstream_bytes_per_message": bytes as f64 / messages,
-        "written_bytes_per_message": (edge_hub.written_bytes()? - written) as f64 / messages,
     }))
 }
 

@@ -188,11 +188,19 @@ impl HubSite {
     pub(super) fn start(&self, programs: &Programs, place: Place) -> Result<Server, Problem> {
         let mut command = place.command(&programs.farshore);
         command.arg("hub").arg("--settings").arg(&self.settings);
-        let child = start(&mut command, &self.log)?;
         let address = SocketAddr::from(([127, 0, 0, 1], self.mqtt));
-        let mut server = Server { address, clients: Vec::new(), child };
-        wait_for(address, &mut server.child)?;
-        Ok(server)
+        // Somebody's outgoing connection may have one of its ports for a moment.
+        let mut attempts = START_ATTEMPTS;
+        loop {
+            let child = start(&mut command, &self.log)?;
+            let mut server = Server { address, clients: Vec::new(), child };
+            attempts -= 1;
+            match wait_for(address, &mut server.child) {
+                Ok(()) => return Ok(server),
+                Err(problem) if attempts == 0 => return Err(problem),
+                Err(_) => std::thread::sleep(Duration::from_secs(1)),
+            }
+        }
     }
 }
 
@@ -391,5 +399,6 @@ pub(super) fn free_address() -> Result<SocketAddr, Problem> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
+const START_ATTEMPTS: usize = 10;
 /// RabbitMQ on one core takes half a minute.
 const START_PATIENCE: Duration = Duration::from_secs(90);

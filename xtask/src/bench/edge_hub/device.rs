@@ -192,13 +192,6 @@ impl EdgeHub {
         Ok(bytes)
     }
 
-    /// What it has sent to the disk since it was started; nothing on a file system in memory.
-    pub(super) fn written_bytes(&self) -> Result<u64, Problem> {
-        let text = std::fs::read_to_string(format!("/proc/{}/io", self.child.id()))?;
-        let line = text.lines().find_map(|line| line.strip_prefix("write_bytes:"));
-        Ok(line.and_then(|number| number.trim().parse().ok()).unwrap_or_default())
-    }
-
     pub(super) fn memory(&self) -> Result<Value, Problem> {
         memory(self.child.id())
     }
