@@ -1,6 +1,9 @@
 // The same as filter.py, with the Node SDK.
 'use strict';
 
+// Also who is stopped while it still starts ends at once.
+process.on('SIGTERM', () => process.exit(0));
+
 const crypto = require('crypto');
 const http = require('http');
 const { ModuleClient, Message } = require('azure-iot-device');
@@ -71,7 +74,6 @@ function page(client) {
 }
 
 async function main() {
-  process.on('SIGTERM', () => process.exit(0));
   const client = await connected();
   client.on('error', (error) => console.log(`error: ${error}`));
   const twin = await client.getTwin();

@@ -3,13 +3,17 @@ twin is passed on as an alert, others are dropped. A page tells how it stands; o
 module for its threshold."""
 
 import json
+import os
 import signal
 import threading
 import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from azure.iot.device import IoTHubModuleClient, Message, MethodResponse
-from azure.iot.device.exceptions import ConnectionFailedError
+# As in relay.py: also who is stopped while it still starts ends at once.
+signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+
+from azure.iot.device import IoTHubModuleClient, Message, MethodResponse  # noqa: E402
+from azure.iot.device.exceptions import ConnectionFailedError  # noqa: E402
 
 DEFAULT = 25
 
@@ -93,9 +97,8 @@ def page(module):
 def main():
     client = IoTHubModuleClient.create_from_edge_environment(connection_retry_interval=1)
     done = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: done.set())
     # Modules are started together: the edge hub may not be there yet.
-    while not client.connected and not done.is_set():
+    while not client.connected:
         try:
             client.connect()
         except ConnectionFailedError as error:
@@ -108,6 +111,7 @@ def main():
     client.on_message_received = module.on_message
     server = ThreadingHTTPServer(("", 8080), page(module))
     threading.Thread(target=server.serve_forever, daemon=True).start()
+    signal.signal(signal.SIGTERM, lambda *_: done.set())
     print("the filter is running", flush=True)
     done.wait()
     client.shutdown()

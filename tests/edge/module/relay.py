@@ -2,17 +2,21 @@
 output, passes on what comes to an input, answers methods and reports what is desired."""
 
 import json
+import os
 import signal
 import threading
 
-from azure.iot.device import IoTHubModuleClient, Message, MethodResponse
-from azure.iot.device.exceptions import ConnectionFailedError
+# Who is stopped while it still starts ends at once: process 1 of a container would not hear of it, and be
+# killed ten seconds later.
+signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+
+from azure.iot.device import IoTHubModuleClient, Message, MethodResponse  # noqa: E402
+from azure.iot.device.exceptions import ConnectionFailedError  # noqa: E402
 
 
 def main():
     client = IoTHubModuleClient.create_from_edge_environment(connection_retry_interval=1)
     done = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: done.set())
 
     def send(payload, output):
         message = Message(json.dumps(payload))
@@ -42,7 +46,7 @@ def main():
         client.patch_twin_reported_properties({"seen": seen})
 
     # Modules are started together: the edge hub may not be there yet.
-    while not client.connected and not done.is_set():
+    while not client.connected:
         try:
             client.connect()
         except ConnectionFailedError as error:
@@ -52,6 +56,7 @@ def main():
     client.on_message_received = on_message
     client.on_twin_desired_properties_patch_received = on_desired
     client.patch_twin_reported_properties({"started": True})
+    signal.signal(signal.SIGTERM, lambda *_: done.set())
     print("relay is running", flush=True)
     done.wait()
     client.shutdown()
