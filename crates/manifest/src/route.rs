@@ -129,7 +129,10 @@ impl fmt::Display for Sink {
         match self {
             Self::Upstream => f.write_str(UPSTREAM),
             Self::ModuleInput { module, input } => {
-                write!(f, "{BROKERED_ENDPOINT}(\"/modules/{module}/inputs/{input}\")")
+                let path = format!("/modules/{module}/inputs/{input}");
+                // As the grammar reads it back.
+                let path = path.replace('\\', "\\\\").replace('"', "\\\"");
+                write!(f, "{BROKERED_ENDPOINT}(\"{path}\")")
             }
         }
     }

@@ -70,6 +70,7 @@ fn a_route_reads_back_from_its_text() {
         "FROM /* INTO $upstream",
         "FROM /messages/modules/a INTO BrokeredEndpoint(\"/modules/b/inputs/c\")",
         "FROM /messages/* WHERE a = 'x' AND $body.b[0] > 3 INTO $upstream",
+        r#"FROM /messages INTO BrokeredEndpoint('/modules/b/inputs/a "quoted" one \\ or two')"#,
     ] {
         let parsed = route(text);
         assert_eq!(route(&parsed.to_string()), parsed);
