@@ -217,13 +217,17 @@ fn drain(
     device.start_hub(arguments.other())?;
     let there = Instant::now();
     let (mut begin, mut left, mut rss_max) = (None, before, 0.0_f64);
+    let mut moved = there;
     while left > 0 {
         std::thread::sleep(LOOK_EVERY);
         let queued = edge_hub.queued()?;
         if queued < before && begin.is_none() {
             begin = Some((Instant::now(), queued));
         }
-        if queued == left && there.elapsed() > DRAIN_PATIENCE {
+        if queued < left {
+            moved = Instant::now();
+        }
+        if moved.elapsed() > DRAIN_PATIENCE {
             return Err(format!("the edge hub hands nothing over; {left} messages wait").into());
         }
         left = queued;
