@@ -95,10 +95,22 @@ impl DockerRuntime {
         Ok(runtime)
     }
 
-    /// The machine's address on the modules' network, where containers reach
-    /// what listens on the host.
+    /// The machine's address where containers reach what listens on it: that on the modules'
+    /// network. The networks of a rootless engine are in a namespace of its own, so there it is an
+    /// address of the machine towards others.
     pub async fn network_gateway(&self) -> Result<Option<IpAddr>, RuntimeError> {
-        self.network.gateway(&self.engine).await
+        match self.is_rootless().await? {
+            true => Ok(host::net::outward_address()),
+            false => self.network.gateway(&self.engine).await,
+        }
+    }
+
+    /// Whether the engine runs without root's rights: podman and Docker have different words for it.
+    pub async fn is_rootless(&self) -> Result<bool, RuntimeError> {
+        let info: serde_json::Value = self.engine.get("/info").await?;
+        let options = info.get("SecurityOptions").and_then(serde_json::Value::as_array);
+        let is_listed = options.is_some_and(|options| options.iter().any(|one| one == ROOTLESS));
+        Ok(is_listed || info.get("Rootless").and_then(serde_json::Value::as_bool) == Some(true))
     }
 
     async fn create_module(&self, spec: &ModuleSpec) -> Result<Vec<Notice>, RuntimeError> {
@@ -421,6 +433,9 @@ fn whole_seconds(grace: Duration) -> i32 {
     let seconds = grace.as_secs() + u64::from(grace.subsec_nanos() > 0);
     i32::try_from(seconds).unwrap_or(i32::MAX)
 }
+
+/// How engines say that they run without root's rights.
+const ROOTLESS: &str = "name=rootless";
 
 /// What podman's refusal ends with.
 const NAME_IN_USE: &str = "that name is already in use";

@@ -98,6 +98,9 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Connect to the hub from within a container; run there by `check`
+    #[command(hide = true)]
+    CheckConnect,
     /// List the checks
     CheckList {
         #[command(flatten)]
@@ -124,6 +127,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Config(config) => config::run(&place()?, config).await,
         Command::SupportBundle(bundle) => support_bundle::run(place, &bundle).await,
         Command::Check { arguments, output } => check::run(place()?, &arguments, output.form).await,
+        Command::CheckConnect => check::connect().await,
         Command::CheckList { output } => check::list(output.form),
         Command::DeadLetter(letters) => dead_letter::run(&letters).await,
         Command::Version { output } => version(output.form),

@@ -29,7 +29,9 @@ pub(crate) struct Engine {
     pub(crate) runtime: SharedRuntime,
     /// For people: what it is.
     pub(crate) description: String,
-    /// The machine's address on the modules' network; none for processes.
+    /// Whether it is podman.
+    pub(crate) is_podman: bool,
+    /// The machine's address as containers reach it; none for processes.
     pub(crate) gateway: Option<IpAddr>,
 }
 
@@ -39,6 +41,8 @@ impl Engine {
     }
 }
 
+/// Whence podman takes names.
+const HOSTS: &str = "/etc/hosts";
 /// What the built-in programs are called in an engine.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The well-known names that they stand in for, with every tag.
@@ -50,6 +54,11 @@ const SENSOR_NAMES: [&str; 2] = [
 /// Whether an image of this repository is part of this program, and never pulled.
 pub(crate) fn is_builtin(repository: &str) -> bool {
     EDGE_HUB_NAMES.contains(&repository) || SENSOR_NAMES.contains(&repository)
+}
+
+/// The image that is this program.
+pub(crate) fn edge_hub_image() -> String {
+    format!("{}:{VERSION}", EDGE_HUB_NAMES[1])
 }
 
 /// The user of the sensor's image; it needs no rights.
@@ -71,6 +80,14 @@ pub(crate) async fn choose(
         EngineChoice::Processes => processes(&program, root, clock).await,
         EngineChoice::Engine => containers(config, &program, protected).await,
         EngineChoice::Any => match containers(config, &program, protected).await {
+            // There is no bridge to listen on before a container runs, and without root's rights never.
+            Ok(engine) if engine.is_podman => Err(RuntimeError::Conflict {
+                what: format!(
+                    "the container engine at {} is podman, whose containers cannot reach a hub that listens on this machine alone: \
+                     run with --no-docker, or farshore hub and farshore edge each by itself",
+                    config.engine.uri
+                ),
+            }),
             Err(error @ RuntimeError::EngineUnreachable { .. }) => {
                 tracing::info!(error = %host::logs::chain(&error), "no container engine answers; modules run as processes");
                 processes(&program, root, clock).await
@@ -107,13 +124,41 @@ async fn containers(
     let gateway = docker.network_gateway().await?;
     let runtime: SharedRuntime = Arc::new(docker);
     let info = runtime.info().await?;
+    let is_podman = info.name == "podman";
+    if is_podman {
+        warn_of_hosts_file(config);
+    }
     let description =
         format!("container engine {} at {uri}; modules run as containers", info.version);
     Ok(Engine {
         runtime,
         description,
+        is_podman,
         gateway: Some(gateway.unwrap_or(IpAddr::from([172, 17, 0, 1]))),
     })
+}
+
+/// podman copies the machine's `/etc/hosts` into every container. If the device's own name stands there,
+/// modules look for the edge hub in themselves.
+fn warn_of_hosts_file(config: &Config) {
+    let name = config.hostname.clone().or_else(machine_name);
+    let hosts = host::fs::read_to_string(Path::new(HOSTS)).unwrap_or_default();
+    let Some(name) = name else { return };
+    let is_there = hosts.lines().any(|line| {
+        let names = line.split('#').next().unwrap_or_default().split_whitespace().skip(1);
+        { names }.any(|other| other.eq_ignore_ascii_case(&name))
+    });
+    if is_there {
+        tracing::warn!(
+            "podman copies {HOSTS} into modules unless it is told otherwise, and {name} stands there: they would look for the edge hub at that address. \
+             Write base_hosts_file = \"none\" under [containers] in /etc/containers/containers.conf, or choose another hostname in config.toml"
+        );
+    }
+}
+
+fn machine_name() -> Option<String> {
+    let name = host::fs::read_to_string(Path::new("/proc/sys/kernel/hostname")).ok()?;
+    Some(name.trim().to_owned())
 }
 
 async fn processes(program: &Path, root: &Path, clock: &Clock) -> Result<Engine, RuntimeError> {
@@ -121,7 +166,7 @@ async fn processes(program: &Path, root: &Path, clock: &Clock) -> Result<Engine,
     let runtime: SharedRuntime = Arc::new(ProcessRuntime::open(settings).await?);
     let description =
         "no container engine; modules run as processes of this user: isolation is off".to_owned();
-    Ok(Engine { runtime, description, gateway: None })
+    Ok(Engine { runtime, description, is_podman: false, gateway: None })
 }
 
 fn catalogue(program: &Path) -> Result<Catalogue, RuntimeError> {

@@ -14,6 +14,7 @@ mod docker;
 mod engine;
 mod facts;
 mod platform;
+mod probe;
 mod production;
 mod report;
 mod storage;
@@ -34,6 +35,7 @@ use crate::output::{print, print_json};
 use facts::Facts;
 use platform::Platform;
 use report::{Outcome, Paint, Report};
+pub(super) use probe::run as connect;
 use table::{CHECKS, Judge, Section};
 
 /// Arguments of `iotedge check`.
@@ -81,10 +83,18 @@ pub(super) struct Arguments {
     unheard: Unheard,
 }
 
+impl Arguments {
+    /// Whether containers are to look at the hub, too.
+    fn looks_from_containers(&self) -> bool {
+        let mut ids = CHECKS.iter().map(|check| check.id).filter(|id| table::is_from_container(id));
+        !self.production.production && ids.any(|id| !self.dont_run.iter().any(|other| other == id))
+    }
+}
+
 /// Options of the original that have no effect here; each is answered.
 #[derive(Debug, clap::Args)]
 struct Unheard {
-    /// No effect: no diagnostics container is run
+    /// No effect: the edge hub's own image looks from within containers
     #[arg(long, value_name = "IMAGE")]
     diagnostics_image_name: Option<String>,
     /// No effect: the daemon is asked over its socket
@@ -101,7 +111,7 @@ impl Unheard {
         let mut note = |is_given: bool, text: &str| is_given.then(|| notes.push(text.to_owned()));
         note(
             self.diagnostics_image_name.is_some(),
-            "--diagnostics-image-name has no effect: no diagnostics container is run",
+            "--diagnostics-image-name has no effect: the edge hub's own image looks from within containers",
         );
         note(
             self.aziot_edged.is_some(),

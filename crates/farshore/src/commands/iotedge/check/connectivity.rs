@@ -4,8 +4,9 @@ use client::device::Transport;
 use jiff::SignedDuration;
 
 use super::configuration::WELL_FORMED;
-use super::engine::PROCESSES;
+use super::engine::{self, PROCESSES};
 use super::facts::{Facts, Hub, Seen};
+use super::probe::FromContainers;
 use super::report::Outcome;
 
 /// `host-connect-iothub-amqp`: the agent's and the edge hub's line, if it is AMQP.
@@ -40,12 +41,61 @@ fn reached(facts: &Facts, way: impl Fn(&Hub) -> Seen<()>) -> Outcome {
     }
 }
 
-/// `container-connect-upstream-…` and `container-default-connect-upstream-…`.
-pub(super) fn from_container(facts: &Facts) -> Outcome {
-    match facts.modules_are_processes() {
-        Some(true) => Outcome::ignored(PROCESSES),
-        _ => Outcome::NotMade(NO_DIAGNOSTICS),
+/// `container-default-connect-upstream-amqp`.
+pub(super) fn default_amqp(facts: &Facts) -> Outcome {
+    from_container(facts, |found| &found.default, Some(Transport::Amqp))
+}
+
+/// `container-default-connect-upstream-https`.
+pub(super) fn default_https(facts: &Facts) -> Outcome {
+    from_container(facts, |found| &found.default, None)
+}
+
+/// `container-default-connect-upstream-mqtt`.
+pub(super) fn default_mqtt(facts: &Facts) -> Outcome {
+    from_container(facts, |found| &found.default, Some(Transport::Mqtt))
+}
+
+/// `container-connect-upstream-amqp`.
+pub(super) fn modules_amqp(facts: &Facts) -> Outcome {
+    from_container(facts, |found| &found.modules, Some(Transport::Amqp))
+}
+
+/// `container-connect-upstream-https`.
+pub(super) fn modules_https(facts: &Facts) -> Outcome {
+    from_container(facts, |found| &found.modules, None)
+}
+
+/// `container-connect-upstream-mqtt`.
+pub(super) fn modules_mqtt(facts: &Facts) -> Outcome {
+    from_container(facts, |found| &found.modules, Some(Transport::Mqtt))
+}
+
+/// What a container on one of the networks found, at the port of a transport or, without one, at
+/// that of HTTPS.
+fn from_container(
+    facts: &Facts,
+    network: fn(&FromContainers) -> &Seen<Hub>,
+    transport: Option<Transport>,
+) -> Outcome {
+    if facts.modules_are_processes() == Some(true) {
+        return Outcome::ignored(PROCESSES);
     }
+    let Ok(config) = &facts.config else { return Outcome::Skipped(WELL_FORMED) };
+    let used = config.agent.upstream_protocol();
+    if transport.is_some_and(|transport| transport != used) {
+        return Outcome::ignored(format!("the port is not needed: UpstreamProtocol is {used}"));
+    }
+    if !matches!(facts.engine, Some(Ok(_))) {
+        return Outcome::Skipped(engine::URI);
+    }
+    let Some(found) = &facts.from_containers else { return Outcome::NotMade(NO_IMAGE) };
+    let way = network(found).as_ref().map_err(Clone::clone).and_then(|hub| match transport {
+        Some(Transport::Amqp) => hub.amqp.clone(),
+        Some(_) => hub.mqtt.clone(),
+        None => hub.https.as_ref().map(drop).map_err(Clone::clone),
+    });
+    way.map_or_else(Outcome::Error, |()| Outcome::Ok)
 }
 
 /// `host-local-time`. Tokens live by the hub's clock, so that is what is compared with; it is told
@@ -67,5 +117,4 @@ pub(super) fn local_time(facts: &Facts) -> Outcome {
 /// As the original (`edge-runtime.md` §6.3).
 const APART_MAX: SignedDuration = SignedDuration::from_secs(10);
 
-const NO_DIAGNOSTICS: &str =
-    "no container is run to try it; the way from this machine is told by host-connect-iothub-…";
+const NO_IMAGE: &str = "the container engine has no image of this version's edge hub, which would look; start the edge runtime once";

@@ -1,17 +1,19 @@
 //! What the container engine says about itself and about modules' containers.
 //!
-//! Read-only questions over its socket, answered by any engine that the runtime takes. It is
-//! not `containers::DockerRuntime`: connecting that makes the modules' network, and a check changes
-//! nothing.
+//! Questions over its socket, answered by any engine that the runtime takes. It is not
+//! `containers::DockerRuntime`: connecting that makes the modules' network, and a check changes
+//! nothing that lasts. Containers that look from within are removed.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytes::Bytes;
 use host::http::{Client, HttpError, Request};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 use super::super::failure::words;
 
@@ -179,6 +181,53 @@ impl Docker {
         Ok(found.and_then(|stats| stats.memory_stats.usage))
     }
 
+    /// Runs a container to its end, within a limit, and gives what it printed. It is removed, whatever
+    /// happens; one that an earlier check left behind when it was killed, too.
+    pub(super) async fn output_of(
+        &self,
+        body: &Value,
+        limit: Duration,
+    ) -> Result<String, Vec<String>> {
+        self.remove_left().await?;
+        let create = Request::post("/containers/create").json(body.to_string());
+        let created: Created = parse("/containers/create", &self.send(create).await?)?;
+        let path = format!("/containers/{}", created.id);
+        let output = async {
+            self.send(Request::post(format!("{path}/start"))).await?;
+            self.send(Request::post(format!("{path}/wait")).deadline(limit)).await?;
+            self.send(Request::get(format!("{path}/logs?stdout=true&stderr=true"))).await
+        };
+        let output = output.await;
+        let removed = self.send(Request::delete(format!("{path}?force=true"))).await;
+        let output = output?;
+        removed?;
+        Ok(String::from_utf8_lossy(&output).into_owned())
+    }
+
+    async fn remove_left(&self) -> Result<(), Vec<String>> {
+        let filters = json!({ "label": [LABEL_CHECK], "status": ["created", "exited"] });
+        let filters = iot_proto::percent::encode(&filters.to_string()).to_string();
+        let old: Vec<Listed> =
+            self.ask(&format!("/containers/json?all=true&filters={filters}")).await?;
+        let now = host::clock::Clock::system().wall().as_second();
+        for left in old.into_iter().filter(|left| now - left.created > LEFT_SECONDS) {
+            self.send(Request::delete(format!("/containers/{}?force=true", left.id))).await?;
+        }
+        Ok(())
+    }
+
+    /// A request that is to succeed.
+    async fn send(&self, request: Request) -> Result<Bytes, Vec<String>> {
+        let request = request.response_bytes_max(ANSWER_BYTES_MAX);
+        let answer = self.client.send(request).await.map_err(unreachable)?;
+        if answer.status.is_success() || answer.status.as_u16() == 304 {
+            return Ok(answer.body);
+        }
+        let said: Option<Said> = serde_json::from_slice(&answer.body).ok();
+        let said = said.map(|said| said.message).unwrap_or_default();
+        Err(vec![format!("container engine answered {}: {said}", answer.status.as_u16())])
+    }
+
     async fn ask<T: DeserializeOwned>(&self, path: &str) -> Result<T, Vec<String>> {
         let found = self.ask_for(path).await?;
         found.ok_or_else(|| vec![format!("container engine does not know {path}")])
@@ -192,14 +241,14 @@ impl Docker {
             200 => {}
             status => return Err(vec![format!("container engine answered {status} to {path}")]),
         }
-        let parsed = serde_json::from_slice(&answer.body);
-        parsed.map(Some).map_err(|error| {
-            vec![
-                format!("container engine answered something unexpected to {path}"),
-                error.to_string(),
-            ]
-        })
+        parse(path, &answer.body).map(Some)
     }
+}
+
+fn parse<T: DeserializeOwned>(path: &str, body: &[u8]) -> Result<T, Vec<String>> {
+    serde_json::from_slice(body).map_err(|error| {
+        vec![format!("container engine answered something unexpected to {path}"), error.to_string()]
+    })
 }
 
 fn unreachable(error: HttpError) -> Vec<String> {
@@ -274,6 +323,25 @@ struct InspectedNetwork {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
+struct Created {
+    id: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Listed {
+    id: String,
+    #[serde(default)]
+    created: i64,
+}
+
+#[derive(Deserialize)]
+struct Said {
+    message: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
 struct Volumes {
     volumes: Option<Vec<Volume>>,
 }
@@ -300,6 +368,11 @@ struct MemoryStats {
 struct InspectedConfig {
     env: Option<Vec<String>>,
 }
+
+/// By which the containers of a check are known.
+pub(super) const LABEL_CHECK: &str = "farshore.check";
+/// After this long, a check that made a container is no more.
+const LEFT_SECONDS: i64 = 600;
 
 /// What the runtime needs (`edge-runtime.md` §1.6).
 const API_VERSION_MIN: (u32, u32) = (1, 41);

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 
 use super::Arguments;
 use super::docker::{Container, Docker, Engine};
+use super::probe::{self, FromContainers};
 use super::platform::Platform;
 use crate::commands::iotedge::failure::words;
 use crate::commands::iotedge::place::Place;
@@ -43,6 +44,8 @@ pub(super) struct Facts {
     pub(super) edge_ca_end: Option<Seen<Timestamp>>,
     /// None without a hub to connect to.
     pub(super) hub: Option<Hub>,
+    /// None when nobody asked, or nobody could from within a container.
+    pub(super) from_containers: Option<FromContainers>,
     /// The device's certificate and key; none when it proves itself by a symmetric key.
     pub(super) identity: Option<Pair>,
     /// The operator's Edge CA and its key; none when the daemon makes its own.
@@ -130,7 +133,7 @@ impl Facts {
     }
 }
 
-/// Looks at everything. Nothing of it is changed.
+/// Looks at everything. Nothing of it is changed; containers that look at the hub are removed.
 pub(super) async fn gather(place: Place, arguments: &Arguments) -> Facts {
     let clock = Clock::system();
     let path = arguments.config.as_deref().unwrap_or(&place.config);
@@ -147,6 +150,7 @@ pub(super) async fn gather(place: Place, arguments: &Arguments) -> Facts {
         engine_settings: engine_settings(&arguments.container_engine_config_file),
         edge_ca_end: None,
         hub: None,
+        from_containers: None,
         identity: None,
         edge_ca: None,
         trust_bundle: None,
@@ -167,11 +171,27 @@ pub(super) async fn gather(place: Place, arguments: &Arguments) -> Facts {
     }
     facts.trust_bundle = config.trust_bundle_cert.as_deref().map(files::life);
     facts.hub = Some(Box::pin(hub::look(&config, &place, arguments, &clock)).await);
+    if arguments.looks_from_containers() && facts.modules_are_processes() != Some(true) {
+        facts.from_containers = Box::pin(look_from_containers(&config, &place, arguments, &facts)).await;
+    }
     if arguments.production.production {
         let look = production::look(&facts, &config, &place, arguments, &clock);
         facts.production = Some(Box::pin(look).await);
     }
     facts
+}
+
+async fn look_from_containers(
+    config: &Config,
+    place: &Place,
+    arguments: &Arguments,
+    facts: &Facts,
+) -> Option<FromContainers> {
+    facts.engine.as_ref()?.as_ref().ok()?;
+    // A file that cannot be read is told by the connections from the machine.
+    let trusted = hub::trusted(config, place, arguments).ok()?;
+    let dials = hub::dials(config, place, arguments);
+    probe::from_containers(config, &dials, trusted, facts.containers.get("edgeHub")).await
 }
 
 /// When the file changed and when the daemon began.

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::docker::{Container, Engine, Mount};
 use super::facts::{Applied, ConfigProblem, Daemon, Expected, Facts, Hub, Life, Pair, Strength};
+use super::probe::FromContainers;
 use super::report::{Outcome, Paint};
 use super::table::{CHECKS, Check, Judge, RETIRED};
 use super::{judge, known, list_text};
@@ -48,7 +49,8 @@ pub(super) fn fresh() -> Facts {
         containers: BTreeMap::from([("edgeHub".to_owned(), Container::default())]),
         engine_settings: Ok(None),
         edge_ca_end: Some(Ok("2027-02-23T00:00:00Z".parse().unwrap())),
-        hub: Some(Hub { mqtt: Ok(()), amqp: Ok(()), https: Ok(Some(now)) }),
+        hub: Some(reached()),
+        from_containers: Some(FromContainers { default: Ok(reached()), modules: Ok(reached()) }),
         identity: None,
         edge_ca: None,
         trust_bundle: None,
@@ -56,6 +58,12 @@ pub(super) fn fresh() -> Facts {
         expected: Expected::default(),
         production: None,
     }
+}
+
+/// A hub that is reached at each of its ports.
+fn reached() -> Hub {
+    let now = "2026-11-25T00:00:00Z".parse().unwrap();
+    Hub { mqtt: Ok(()), amqp: Ok(()), https: Ok(Some(now)) }
 }
 
 /// A good certificate of an authority, with its key.
@@ -166,16 +174,15 @@ Configuration checks
 
 Connectivity checks
 -------------------
-? container on the default network can connect to upstream AMQP port - Not checked
-? container on the default network can connect to upstream HTTPS / WebSockets port - Not checked
-? container on the default network can connect to upstream MQTT port - Not checked
-? container on the IoT Edge module network can connect to upstream AMQP port - Not checked
-? container on the IoT Edge module network can connect to upstream HTTPS / WebSockets port - Not checked
-? container on the IoT Edge module network can connect to upstream MQTT port - Not checked
+√ container on the default network can connect to upstream AMQP port - OK
+√ container on the default network can connect to upstream HTTPS / WebSockets port - OK
+√ container on the default network can connect to upstream MQTT port - OK
+√ container on the IoT Edge module network can connect to upstream AMQP port - OK
+√ container on the IoT Edge module network can connect to upstream HTTPS / WebSockets port - OK
+√ container on the IoT Edge module network can connect to upstream MQTT port - OK
 
-36 check(s) succeeded.
+42 check(s) succeeded.
 4 check(s) raised warnings. Re-run with --verbose for more details.
-6 check(s) are not made by this version. Re-run with --verbose for more details.
 "
     );
     assert!(!report.has_failed(false));
@@ -617,4 +624,31 @@ fn ids_are_unique_and_known_ones_can_be_left_out() {
     assert!(list.contains("\nConfiguration checks:\n    aziot-edged-config-well-formed"), "{list}");
     assert!(list.contains("tpmd is running (no meaning here)\n"), "{list}");
     assert!(list.contains("    offline-capacity "), "{list}");
+}
+
+#[test]
+fn what_containers_find_is_told_by_network_and_port() {
+    let outcome = |facts: &Facts, id: &str| {
+        CHECKS.iter().find(|check| check.id == id).unwrap().outcome(facts)
+    };
+    let mut facts = fresh();
+    let refused = vec!["cannot reach hub.example:5671".to_owned(), "refused".to_owned()];
+    facts.from_containers = Some(FromContainers {
+        default: Ok(Hub { amqp: Err(refused.clone()), ..reached() }),
+        modules: Err(vec!["container engine answered 404: no such network".to_owned()]),
+    });
+    let default = "container-default-connect-upstream";
+    assert_eq!(outcome(&facts, &format!("{default}-amqp")), Outcome::Error(refused));
+    assert_eq!(outcome(&facts, &format!("{default}-https")), Outcome::Ok);
+    assert!(matches!(outcome(&facts, &format!("{default}-mqtt")), Outcome::Ignored(Some(_))));
+    let modules = outcome(&facts, "container-connect-upstream-https");
+    assert_eq!(modules, Outcome::error("container engine answered 404: no such network"));
+
+    facts.from_containers = None;
+    assert!(matches!(outcome(&facts, &format!("{default}-amqp")), Outcome::NotMade(_)));
+    facts.engine = Some(Err(vec!["away".to_owned()]));
+    assert_eq!(
+        outcome(&facts, &format!("{default}-amqp")),
+        Outcome::Skipped("container-engine-uri")
+    );
 }

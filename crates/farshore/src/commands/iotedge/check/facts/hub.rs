@@ -35,26 +35,31 @@ pub(super) async fn look(
     arguments: &Arguments,
     clock: &Clock,
 ) -> Hub {
-    let Dials { mqtt, amqp, https } = dials(config, place, arguments);
+    let dials = dials(config, place, arguments);
     let tls = match trust(config, place, arguments) {
         Ok(tls) => tls,
         Err(texts) => {
             return Hub { mqtt: Err(texts.clone()), amqp: Err(texts.clone()), https: Err(texts) };
         }
     };
+    reach(&dials, &tls, clock).await
+}
+
+/// Connects to each of the ports.
+pub(in super::super) async fn reach(dials: &Dials, tls: &ClientTls, clock: &Clock) -> Hub {
     let (mqtt, amqp, https) = tokio::join!(
-        handshake(&mqtt, &tls, clock),
-        handshake(&amqp, &tls, clock),
-        ask(&https, &tls)
+        handshake(&dials.mqtt, tls, clock),
+        handshake(&dials.amqp, tls, clock),
+        ask(&dials.https, tls)
     );
     Hub { mqtt, amqp, https }
 }
 
 /// Where the hub is asked for.
-pub(super) struct Dials {
-    pub(super) mqtt: Dial,
-    pub(super) amqp: Dial,
-    pub(super) https: Dial,
+pub(in super::super) struct Dials {
+    pub(in super::super) mqtt: Dial,
+    pub(in super::super) amqp: Dial,
+    pub(in super::super) https: Dial,
 }
 
 /// Where to dial: options, else what `farshore up` says, else what modules are told, else the
@@ -81,16 +86,26 @@ pub(super) fn dials(config: &Config, place: &Place, arguments: &Arguments) -> Di
 
 /// Whom the daemon trusts as the hub: the operator's bundle, what is named here, the machine's own.
 fn trust(config: &Config, place: &Place, arguments: &Arguments) -> Seen<ClientTls> {
+    let texts = trusted(config, place, arguments)?;
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let given = ClientTls::new(&texts).map_err(words)?;
+    // A machine without roots of its own still trusts what it was given.
+    Ok(given.clone().with_system_roots().unwrap_or(given))
+}
+
+/// The CAs besides the machine's own, PEM.
+pub(super) fn trusted(
+    config: &Config,
+    place: &Place,
+    arguments: &Arguments,
+) -> Seen<Vec<String>> {
     let up_ca = place.up.as_ref().and_then(|up| up.ca.as_ref());
     let files = [config.trust_bundle_cert.as_ref(), arguments.hub_ca.as_ref(), up_ca];
     let mut texts = Vec::new();
     for path in files.into_iter().flatten() {
         texts.push(host::fs::read_to_string(path).map_err(words)?);
     }
-    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-    let given = ClientTls::new(&texts).map_err(words)?;
-    // A machine without roots of its own still trusts what it was given.
-    Ok(given.clone().with_system_roots().unwrap_or(given))
+    Ok(texts)
 }
 
 pub(super) async fn handshake(dial: &Dial, tls: &ClientTls, clock: &Clock) -> Seen<()> {
