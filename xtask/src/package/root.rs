@@ -18,6 +18,9 @@ pub(crate) fn make() -> Outcome {
         return Ok(());
     }
     let partial = path.with_extension("partial");
+    if partial.exists() {
+        std::fs::remove_file(&partial)?;
+    }
     let mut command = Command::new("mmdebstrap");
     command.args(["--quiet", "--variant=minbase", "--format=tar"]);
     command.arg(format!("--include={}", PACKAGES.join(",")));
