@@ -118,7 +118,10 @@ async fn an_update_is_tried_out_before_the_old_module_is_touched() {
     let error = client.update_module(&bad, true).await.unwrap_err();
     assert_eq!(error.status(), Some(400));
     let text = error.to_string();
-    assert!(text.contains("module sensor is refused: HostConfig.PidMode"), "{text}");
+    assert!(
+        text.contains("module sensor is refused") && text.contains("HostConfig.PidMode"),
+        "{text}"
+    );
     assert_eq!(
         place.runtime.take_calls(),
         ["pull sensor:2", "create candidate", "remove candidate"]
