@@ -9,7 +9,7 @@ use clap::{CommandFactory, Parser};
 use client::edge::{LogChunk, Source};
 use host::http::{Full, Incoming, Limits, full, service_fn};
 use host::signals::Shutdown;
-use iot_proto::management::ModuleList;
+use iot_proto::management::{ModuleList, Pull};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
@@ -55,6 +55,34 @@ edgeHub                     running        Up 5 minutes               mcr.micros
             "startTime": "2026-11-25T09:00:00Z", "exitTime": "2026-11-25T09:58:30Z", "exitCode": "137",
         })
     );
+}
+
+#[test]
+fn images_on_their_way_are_in_the_list() {
+    let modules: ModuleList = serde_json::from_str(MODULES).unwrap();
+    let mut rows = list::rows(&modules.modules, now());
+    let pull = |image: &str, modules: &[&str], layers| Pull {
+        image: image.into(),
+        modules: modules.iter().map(|module| (*module).to_owned()).collect(),
+        layers,
+        layers_done: 1,
+        bytes: 2_000_000,
+        bytes_done: 500_000,
+    };
+    list::add_pulls(&mut rows, &[pull("b:1", &["brandNew", "edgeHub"], 3), pull("c:1", &[], 0)]);
+    assert_eq!(
+        list::table(&rows),
+        "\
+NAME                        STATUS         DESCRIPTION                                             Config
+SimulatedTemperatureSensor  failed         Failed (137) a minute ago                               sensor:1.5
+brandNew                    pulling        Pulling: 0.5 of 2.0 MB, 1 of 3 layers                   b:1
+edgeAgent                   running        Up 2 hours                                              mcr.microsoft.com/azureiotedge-agent:1.5
+edgeHub                     running        Up 5 minutes; next image: 0.5 of 2.0 MB, 1 of 3 layers  mcr.microsoft.com/azureiotedge-hub:1.5
+"
+    );
+    let json = serde_json::to_value(&rows).unwrap();
+    assert_eq!(json[1]["pull"], "0.5 of 2.0 MB, 1 of 3 layers");
+    assert!(json[0].get("pull").is_none());
 }
 
 #[test]
