@@ -324,6 +324,8 @@ async fn commands_ask_the_management_api() {
         server.asked(),
         [
             format!("GET /modules?api-version={version}"),
+            // Which images are on their way.
+            format!("GET /pulls?api-version={version}"),
             format!("POST /modules/edgeHub/restart?api-version={version}"),
             format!(
                 "GET /modules/edgeHub/logs?api-version={version}&follow=true&tail=3&since=1%20day&until=2h"
