@@ -8,8 +8,8 @@
 //! observe, plan, execute, report) and the keeper of what survives (`backup.rs`). Decisions are pure
 //! functions in `plan.rs` and `report.rs`.
 //!
-//! Specification: `edge-runtime.md` (er) §2.4, 4, 9, 10. Not here: logs and support bundles,
-//! metrics, `ConfigSource=local`, manifest signatures, replacing the agent itself.
+//! Specification: `edge-runtime.md` (er) §2.4, 4, 9, 10. Not here: support bundles,
+//! `ConfigSource=local`, manifest signatures, replacing the agent itself.
 
 mod backup;
 mod desired;
