@@ -17,9 +17,11 @@ class Edge:
     key, or a certificate of its own making (`thumbprint`). Its modules and clients may chain to the
     authorities of `trust_bundle`, PEM texts."""
 
-    def __init__(self, hub, network=None, config="", credential="key", trust_bundle=None):
+    def __init__(self, hub, network=None, config="", credential="key", trust_bundle=None, engine=None):
         self.hub = hub
         self.network = network
+        # Another engine than the machine's: whoever brings it removes what is in it.
+        self.engine = engine
         if credential == "key":
             self.device = hub.new_device("edge", iot_edge=True)
         else:
@@ -34,14 +36,14 @@ class Edge:
         self.host_name = socket.gethostname().lower() if network else self.address
         self.socket = self.dir / "mgmt.sock"
         self.config = self.dir / "config.toml"
-        engine = f'[moby_runtime]\nuri = "{docker.SOCKET}"\nnetwork = "{network}"\n'
+        section = f'[moby_runtime]\nuri = "{engine or docker.SOCKET}"\nnetwork = "{network}"\n'
         self.config.write_text(
             f'hostname = "{self.host_name}"\n'
             "allow_elevated_docker_permissions = false\n"
             f"{self._trust(trust_bundle)}"
             "[provisioning]\n"
             f"{self._provisioning()}"
-            f"{engine if network else ''}"
+            f"{section if network else ''}"
             f"{config}"
         )
         # It holds a key.
@@ -103,7 +105,7 @@ class Edge:
 
     def clean(self):
         self.service.kill()
-        if self.network:
+        if self.network and not self.engine:
             docker.remove_containers_of(self.device_id, self.network)
         for pid in processes_with(IOTEDGE_DEVICEID=self.device_id):
             kill_process(pid)

@@ -41,6 +41,8 @@ class Service:
 
     def __init__(self, arguments, log, env=None):
         self.arguments = [str(argument) for argument in arguments]
+        # The file that is run; the one under test when absent.
+        self.program = None
         self.log_path = Path(log)
         self.env = env or {}
         # Before the command, such as `ip netns exec NAME`; it has to become the program.
@@ -55,7 +57,7 @@ class Service:
         log = open(self.log_path, "ab")
         self.log_start = log.tell()
         self.process = subprocess.Popen(
-            [*self.prefix, str(binary()), *self.arguments],
+            [*self.prefix, str(self.program or binary()), *self.arguments],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

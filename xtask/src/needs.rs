@@ -14,7 +14,7 @@ use crate::{Outcome, root};
 /// A group of tests with needs of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Group {
-    /// The real Docker engine (Debian's docker.io, started here)
+    /// The real Docker engine (Debian's docker.io, started here), and podman
     Docker,
     /// The real Azure SDKs from PyPI and npm, and mosquitto's clients
     Sdk,
@@ -58,17 +58,17 @@ pub(crate) fn python() -> std::path::PathBuf {
 }
 
 fn docker() -> Outcome {
-    if engine_answers() {
-        return Ok(());
-    }
-    let mut packages = Vec::new();
-    if !is_there("dockerd") {
+    let mut packages = podman();
+    if !is_there("dockerd") && !engine_answers() {
         packages.push("docker.io");
     }
     if !Path::new("/bin/busybox").exists() {
         packages.push("busybox-static");
     }
     install(&packages)?;
+    if engine_answers() {
+        return Ok(());
+    }
     println!("starting dockerd");
     forget_killed_engine();
     let log = std::fs::File::create(root().join("target/dockerd.log"))?;
@@ -80,6 +80,26 @@ fn docker() -> Outcome {
         std::thread::sleep(std::time::Duration::from_millis(500));
     }
     Err("dockerd did not answer within a minute; see target/dockerd.log".into())
+}
+
+/// What is missing for podman, which tests start by themselves, as root and as a user of its own: its
+/// networks and names, and a user's ranges of ids and way out.
+fn podman() -> Vec<&'static str> {
+    let needs = [
+        ("podman", "podman"),
+        ("/usr/lib/podman/netavark", "netavark"),
+        ("/usr/lib/podman/aardvark-dns", "aardvark-dns"),
+        ("slirp4netns", "slirp4netns"),
+        ("newuidmap", "uidmap"),
+        ("runc", "runc"),
+        ("iptables", "iptables"),
+        ("curl", "curl"),
+    ];
+    let is_missing = |what: &str| match what.starts_with('/') {
+        true => !Path::new(what).exists(),
+        false => !is_there(what) && !Path::new("/usr/sbin").join(what).exists(),
+    };
+    needs.into_iter().filter(|(what, _)| is_missing(what)).map(|(_, package)| package).collect()
 }
 
 /// An engine that was killed leaves files with the numbers of its processes. Once a number belongs to
