@@ -769,12 +769,12 @@ allow_host_network = true"#,
         ("allow_everything = true", "is not a key of config.toml here"),
     ] {
         let key = line.split_once(' ').unwrap().0;
-        check(&with_policy(line), &format!("6: farshore.policy.{key} {what}"));
+        check(&with_policy(line), &format!("7: farshore.policy.{key} {what}"));
     }
     // It would not do what it seems to do.
     for top in ["", "allow_elevated_docker_permissions = true"] {
         let text = format!("{}\n[farshore.policy]\nallow_bind = []\n", with_top(top));
-        check(&text, "5: farshore.policy has an effect only when");
+        check(&text, "6: farshore.policy has an effect only when");
     }
-    check(&format!("{}\n[farshore.polici]\n", with_top("")), "5: farshore.polici is not a key");
+    check(&format!("{}\n[farshore.polici]\n", with_top("")), "6: farshore.polici is not a key");
 }
