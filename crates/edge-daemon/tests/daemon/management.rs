@@ -584,3 +584,34 @@ async fn a_storm_of_connections_leaves_room_for_whoever_is_connected() {
     storm.await.unwrap();
     daemon.end().await;
 }
+
+#[tokio::test]
+async fn what_a_deployment_says_of_the_agent_is_shown_and_begins_it_anew_where_its_record_is_to_lie()
+ {
+    let place = Place::new().await;
+    let mut daemon = place.start().await;
+    let client = place.management();
+    let bind = format!("{}:/tmp/storage", place.path("record").display());
+    let told = |folder: &str, bind: &str| -> ModuleSpec {
+        let options = json!({"Env": ["Secret=geheim"], "HostConfig": {"Binds": [bind]}});
+        let mut spec = with_options("edgeAgent", "agent:1", options);
+        spec.config.env[0].key = "STORAGEFOLDER".into();
+        spec.config.env[0].value = folder.into();
+        spec
+    };
+    daemon.restarts.mark_unchanged();
+    client.update_module(&told("/tmp/storage", &bind), false).await.unwrap();
+    assert!(daemon.restarts.has_changed().unwrap());
+    let shown = client.module("edgeAgent").await.unwrap().config;
+    assert_eq!(shown.settings["createOptions"], json!({"HostConfig": {"Binds": [bind]}}));
+    assert_eq!(
+        (shown.env[0].key.as_str(), shown.env[0].value.as_str()),
+        ("storageFolder", "/tmp/storage")
+    );
+
+    // The same words with nothing to move, and a mount that holds something else: nothing begins anew.
+    daemon.restarts.mark_unchanged();
+    client.update_module(&told("/elsewhere", &bind), false).await.unwrap();
+    assert!(!daemon.restarts.has_changed().unwrap());
+    daemon.end().await;
+}
