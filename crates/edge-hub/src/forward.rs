@@ -15,6 +15,8 @@
 //! make room in a full store (`room.rs`).
 
 pub(crate) mod dead;
+#[cfg(test)]
+mod golden;
 mod inputs;
 mod lane;
 mod pump;
