@@ -178,7 +178,7 @@ fn a_place_that_is_gone_is_told_and_one_inside_the_other_is_possible() {
 fn what_cannot_be_copied_leaves_the_old_store_in_force() {
     let scene = Scene::new();
     let (old, new) = (scene.place("old"), scene.named("new"));
-    std::os::unix::fs::symlink("/etc/passwd", old.dir.join("zlink")).unwrap();
+    fs::symlink(Path::new("/etc/passwd"), &old.dir.join("zlink")).unwrap();
     scene.settle(&old).unwrap();
     assert!(matches!(scene.settle(&new).unwrap_err(), MoveError::File(_)));
     scene.check(&old, &[&new]);
