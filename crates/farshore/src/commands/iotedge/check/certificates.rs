@@ -34,7 +34,9 @@ fn expiry(what: &str, life: Life, now: Timestamp, fix: &str) -> Outcome {
     let left = end.duration_since(now);
     if left < WARN_BEFORE {
         let hours = left.as_hours();
-        return Outcome::warning(format!("{what} ends in {hours} hours, at {end}; renew it: {fix}"));
+        return Outcome::warning(format!(
+            "{what} ends in {hours} hours, at {end}; renew it: {fix}"
+        ));
     }
     Outcome::Ok
 }
@@ -111,7 +113,8 @@ fn pairs(facts: &Facts, judge: impl Fn(&Pair) -> Outcome) -> Outcome {
 }
 
 const IDENTITY_FIX: &str = "put the new one and its key where identity_cert and identity_pk of config.toml point, then: sudo iotedge config apply";
-const BUNDLE_FIX: &str = "put the new one into the file that trust_bundle_cert names, then: sudo iotedge config apply";
+const BUNDLE_FIX: &str =
+    "put the new one into the file that trust_bundle_cert names, then: sudo iotedge config apply";
 
 /// As the original (`edge-runtime.md` §6.3).
 const WARN_BEFORE: SignedDuration = SignedDuration::from_hours(7 * 24);
