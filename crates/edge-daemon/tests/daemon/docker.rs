@@ -63,8 +63,12 @@ async fn old_images_go_and_those_that_something_needs_stay() {
     let images = ["deployed", "elsewhere", "foreign", "old"].map(image);
     let [deployed, elsewhere, _foreign, old] = &images;
     for image in &images {
-        build(image).await;
+        build(image, image).await;
     }
+    // The same image under another name, which is ours too.
+    let old_too = image("old-too");
+    build(&old_too, old).await;
+    assert_eq!(runtime.image_id(&old_too).await.unwrap(), runtime.image_id(old).await.unwrap());
     let clock = Clock::manual(Clock::system().wall());
     let (agent, deployed_images) = tokio::sync::watch::channel(None);
     let settings = DaemonSettings {
@@ -78,7 +82,7 @@ async fn old_images_go_and_those_that_something_needs_stay() {
     let client = place.management();
     // Used by modules that are removed again, `old` last, so that it is the last to go; `foreign`
     // is only there.
-    for image in [deployed, elsewhere, old] {
+    for image in [deployed, elsewhere, &old_too, old] {
         client.create_module(&never_started(image)).await.unwrap();
         client.delete_module(MODULE_OF_IMAGES).await.unwrap();
         clock.advance(Duration::from_secs(1));
@@ -115,6 +119,8 @@ async fn old_images_go_and_those_that_something_needs_stay() {
     let record = record();
     drop(daemon);
     let mut here = Vec::new();
+    let is_left = runtime.has_image(&old_too).await.unwrap();
+    runtime.remove_image(&old_too.to_string()).await.unwrap();
     for image in &images {
         here.push(runtime.has_image(image).await.unwrap());
     }
@@ -128,17 +134,18 @@ async fn old_images_go_and_those_that_something_needs_stay() {
     let before = outcome.unwrap_or_else(|_| panic!("{here:?}, the record:\n{record}"));
     assert!(before, "nothing goes before the deployments are known");
     assert_eq!(here, [true, true, true, false], "deployed, elsewhere, foreign, old");
+    assert!(!is_left, "the other name of the old one");
 }
 
 fn image(name: &str) -> ImageReference {
     format!("farshore-test-images:{name}").parse().unwrap()
 }
 
-/// An image like no other.
-async fn build(image: &ImageReference) {
+/// An image like no other but those with the same content.
+async fn build(image: &ImageReference, content: &ImageReference) {
     let uri = engine_uri();
     let config = ImageConfig {
-        env: [("IMAGE".to_owned(), image.to_string())].into(),
+        env: [("IMAGE".to_owned(), content.to_string())].into(),
         ..ImageConfig::default()
     };
     let program = host::env::current_exe().unwrap();
