@@ -3,6 +3,7 @@ checklist of a device that is made better row by row. The unit tests have a devi
 passes for every row; here is what only a running device shows."""
 
 import json
+import subprocess
 
 import pytest
 
@@ -184,6 +185,46 @@ def test_a_fresh_device_has_the_guides_four_warnings_and_fixes_for_them(containe
     assert found["prod-engine"]["result"]["result"] in ("ok", "warning"), found["prod-engine"]
     # None of ours is among the plain ones.
     assert not [name for name in results(completed) if name.startswith(("prod-", "offline-"))]
+
+
+def from_containers(edge):
+    """Results of the checks that are made from within containers, by network and port."""
+    document = json.loads(check(edge, "-o", "json").stdout)["checks"]
+    found = {}
+    for name, entry in document.items():
+        kind, separator, port = name.rpartition("connect-upstream-")
+        if separator:
+            found["default" if "default" in kind else "modules", port] = entry["result"]
+    left = docker.docker("ps", "-aq", "--filter", "label=farshore.check")
+    assert left == "", "a check leaves no container behind"
+    return found
+
+
+@pytest.mark.docker
+def test_containers_that_reach_the_hub_say_so_and_so_do_those_that_do_not(containers):
+    assert {key: result["result"] for key, result in from_containers(containers).items()} == {
+        ("default", "amqp"): "ok", ("default", "https"): "ok", ("default", "mqtt"): "ignored",
+        ("modules", "amqp"): "ok", ("modules", "https"): "ok", ("modules", "mqtt"): "ignored",
+    }  # fmt: skip
+    # One port is closed for the modules' network alone.
+    (network,) = json.loads(docker.docker("network", "inspect", NETWORK))
+    rule = ["INPUT", "-i", f"br-{network['Id'][:12]}", "-p", "tcp", "--dport", "5671"]
+    rule += ["-j", "REJECT", "--reject-with", "tcp-reset"]
+    subprocess.run(["iptables", "-I", *rule], check=True)
+    try:
+        found = from_containers(containers)
+    finally:
+        subprocess.run(["iptables", "-D", *rule], check=True)
+    assert [key for key, result in found.items() if result["result"] == "error"] == [("modules", "amqp")], found
+    text = " ".join(found["modules", "amqp"]["details"])
+    assert "5671" in text and "refused" in text, text
+    # And without a hub, nobody reaches it.
+    containers.hub.kill()
+    try:
+        found = from_containers(containers)
+        assert {result["result"] for key, result in found.items() if key[1] != "mqtt"} == {"error"}, found
+    finally:
+        containers.hub.start()
 
 
 @pytest.mark.docker
