@@ -103,30 +103,37 @@ class Dockerd(Engine):
     """Docker. It leaves the machine's packet filter alone, which belongs to the machine's engine."""
 
     BRIDGE = "fgbr0"
+    SUBNET, GATEWAY = "172.31.252.0/24", "172.31.252.1"
+    # For containers that ask for no network. With none at all, Docker removes the machine's docker0.
+    DEFAULT = ["fgbr1", "172.31.251.1/24"]
     RULE = ["FORWARD", "-i", BRIDGE, "-o", BRIDGE, "-j", "ACCEPT"]
 
     def command(self):
         return [
             "dockerd", "--data-root", self.dir / "data", "--exec-root", self.dir / "exec",
-            "--pidfile", self.dir / "pid", "-H", self.uri, "--bridge", "none", "--iptables=false", "--ip6tables=false",
+            "--pidfile", self.dir / "pid", "-H", self.uri, "--bridge", self.DEFAULT[0], "--iptables=false", "--ip6tables=false",
         ]  # fmt: skip
 
     def start(self):
         # An engine that was killed leaves the numbers of its processes, which may be somebody else's by now.
         for left in (self.dir / "pid", self.dir / "exec/containerd/containerd.pid"):
             left.unlink(missing_ok=True)
+        name, address = self.DEFAULT
+        if not Path("/sys/class/net", name).exists():
+            for command in (["link", "add", name, "type", "bridge"], ["addr", "add", address, "dev", name], ["link", "set", name, "up"]):
+                subprocess.run(["ip", *command], check=True)
         return super().start()
 
     def make_network(self, name):
         """Gives the machine's address on it."""
-        self.docker("network", "create", "-o", f"com.docker.network.bridge.name={self.BRIDGE}", name)
+        self.docker("network", "create", "--subnet", self.SUBNET, "--gateway", self.GATEWAY, "-o", f"com.docker.network.bridge.name={self.BRIDGE}", name)
         subprocess.run(["iptables", "-I", *self.RULE], check=True, capture_output=True)
-        (network,) = json.loads(self.docker("network", "inspect", name))
-        return network["IPAM"]["Config"][0]["Gateway"]
+        return self.GATEWAY
 
     def clean_up(self):
         subprocess.run(["iptables", "-D", *self.RULE], capture_output=True)
-        subprocess.run(["ip", "link", "del", self.BRIDGE], capture_output=True)
+        for bridge in (self.BRIDGE, self.DEFAULT[0]):
+            subprocess.run(["ip", "link", "del", bridge], capture_output=True)
 
 
 class Podman(Engine):
