@@ -34,8 +34,8 @@ use crate::commands::{FAILED, Failure, USAGE};
 use crate::output::{print, print_json};
 use facts::Facts;
 use platform::Platform;
-use report::{Outcome, Paint, Report};
 pub(super) use probe::run as connect;
+use report::{Outcome, Paint, Report};
 use table::{CHECKS, Judge, Section};
 
 /// Arguments of `iotedge check`.

@@ -19,8 +19,8 @@ use serde_json::{Value, json};
 
 use super::Arguments;
 use super::docker::{Container, Docker, Engine};
-use super::probe::{self, FromContainers};
 use super::platform::Platform;
+use super::probe::{self, FromContainers};
 use crate::commands::iotedge::failure::words;
 use crate::commands::iotedge::place::Place;
 pub(super) use files::{Life, Pair, Strength};
@@ -172,7 +172,8 @@ pub(super) async fn gather(place: Place, arguments: &Arguments) -> Facts {
     facts.trust_bundle = config.trust_bundle_cert.as_deref().map(files::life);
     facts.hub = Some(Box::pin(hub::look(&config, &place, arguments, &clock)).await);
     if arguments.looks_from_containers() && facts.modules_are_processes() != Some(true) {
-        facts.from_containers = Box::pin(look_from_containers(&config, &place, arguments, &facts)).await;
+        facts.from_containers =
+            Box::pin(look_from_containers(&config, &place, arguments, &facts)).await;
     }
     if arguments.production.production {
         let look = production::look(&facts, &config, &place, arguments, &clock);

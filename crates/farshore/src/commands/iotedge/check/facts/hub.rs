@@ -94,11 +94,7 @@ fn trust(config: &Config, place: &Place, arguments: &Arguments) -> Seen<ClientTl
 }
 
 /// The CAs besides the machine's own, PEM.
-pub(super) fn trusted(
-    config: &Config,
-    place: &Place,
-    arguments: &Arguments,
-) -> Seen<Vec<String>> {
+pub(super) fn trusted(config: &Config, place: &Place, arguments: &Arguments) -> Seen<Vec<String>> {
     let up_ca = place.up.as_ref().and_then(|up| up.ca.as_ref());
     let files = [config.trust_bundle_cert.as_ref(), arguments.hub_ca.as_ref(), up_ca];
     let mut texts = Vec::new();
