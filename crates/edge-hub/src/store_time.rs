@@ -72,8 +72,12 @@ impl StoreTime {
             is_doubtful: begin.doubt.is_some(),
             clock,
         };
-        // Before the first message: a crash must not leave it with another run's difference.
-        time.keep_now(state, !time.is_doubtful).await?;
+        // Before the first message: a crash must not leave it with another run's difference. On a full
+        // disk what waits has to be delivered all the same, or there never is space; `keep` tries again.
+        if let Err(error) = time.keep_now(state, !time.is_doubtful).await {
+            let error = host::logs::chain(&error);
+            tracing::error!(%error, "cannot keep how the clock stands");
+        }
         Ok(time)
     }
 
