@@ -1,7 +1,8 @@
 """A Debian machine with systemd and a container engine of its own, as a container of this machine's engine.
 
 Its file system is made once (`cargo xtask package-root`). It gets all the rights that this process has, but
-for a few that older engines do not know by name; nothing of this machine is mounted but the control groups."""
+for a few that older engines do not know by name. Nothing of this machine is mounted, and of its control groups
+only what is below the container's own: a systemd that saw the others would make what it misses among them."""
 
 import subprocess
 from pathlib import Path
@@ -17,6 +18,12 @@ CAPABILITIES = """chown dac_override dac_read_search fowner fsetid kill setgid s
 net_bind_service net_broadcast net_admin net_raw ipc_lock ipc_owner sys_module sys_rawio sys_chroot sys_ptrace
 sys_pacct sys_admin sys_boot sys_nice sys_resource sys_time sys_tty_config mknod lease audit_write audit_control
 setfcap mac_override mac_admin syslog wake_alarm block_suspend audit_read""".split()
+
+# The engine mounts a container's control groups read-only.
+WRITABLE_GROUPS = """
+mount -o remount,bind,rw /sys/fs/cgroup
+for group in /sys/fs/cgroup/*; do mountpoint -q "$group" && mount -o remount,bind,rw "$group"; done
+exec /sbin/init"""
 
 
 class Box:
@@ -35,12 +42,12 @@ class Box:
             *(f"--cap-add={capability}" for capability in capabilities()),
             *("--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined"),
             *("--security-opt", "systempaths=unconfined"),
-            *("--cgroupns", "host", "--volume", "/sys/fs/cgroup:/sys/fs/cgroup:rw"),
+            *("--cgroupns", "private"),
             *("--tmpfs", "/run", "--tmpfs", "/run/lock", "--tmpfs", "/tmp:exec,mode=1777"),
             # An overlay does not lie upon an overlay.
             *("--volume", "/var/lib/docker"),
             *("--env", "container=docker"),
-            IMAGE, "/sbin/init",
+            IMAGE, "/bin/sh", "-c", WRITABLE_GROUPS,
         )  # fmt: skip
         until("it has booted", lambda: self.run("systemctl", "is-system-running").stdout.strip() == "running", 60)
         return self
