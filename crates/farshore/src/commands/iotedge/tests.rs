@@ -278,7 +278,10 @@ async fn a_first_configuration_is_written_once_and_for_its_owner_only() {
     host::fs::write_atomic(&yaml, b"hostname: x\n", 0o600).unwrap();
     let import = ["config", "import", "-c", yaml.to_str().unwrap()];
     let failure = run_at(&nowhere, &import).await.unwrap_err();
-    assert!(failure.message().unwrap().contains("iotedge config mp"), "{failure:?}");
+    assert!(
+        failure.message().unwrap().contains("config.yaml:1: provisioning is missing"),
+        "{failure:?}"
+    );
 }
 
 async fn run_at(socket: &Path, line: &[&str]) -> Result<(), Failure> {
