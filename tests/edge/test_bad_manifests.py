@@ -4,7 +4,7 @@ import pytest
 from azure.iot.hub.models import Twin, TwinProperties
 
 from harness import manifest
-from harness.edge import Edge
+from harness.edge import running
 from harness.program import farshore
 from harness.wait import until
 
@@ -13,13 +13,8 @@ SENSOR = "SimulatedTemperatureSensor"
 
 @pytest.fixture(scope="module")
 def edge(hub):
-    edge = Edge(hub).start()
-    try:
-        edge.deploy(manifest.deployment({SENSOR: manifest.sensor()}))
+    with running(hub, manifest.deployment({SENSOR: manifest.sensor()})) as edge:
         yield edge
-    finally:
-        edge.stop()
-    assert "panicked" not in edge.service.log(whole=True)
 
 
 def wait_for_status(edge, code, twin=None):

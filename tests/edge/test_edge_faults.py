@@ -6,7 +6,7 @@ import pytest
 
 from harness import manifest, mqtt, sas
 from harness.disk import small_disk
-from harness.edge import Edge
+from harness.edge import Edge, running
 from harness.program import farshore
 from harness.wait import until
 
@@ -30,13 +30,8 @@ def new_edge(hub):
 
 @pytest.fixture(scope="module")
 def edge(hub):
-    edge = Edge(hub).start()
-    try:
-        edge.deploy(manifest.deployment())
-        edge.wait_until_hub_listens()
+    with running(hub, manifest.deployment()) as edge:
         yield edge
-    finally:
-        edge.stop()
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from azure.iot.device import Message
 from azure.iot.hub.models import CloudToDeviceMethod, Twin, TwinProperties
 
 from harness import manifest, sdk
-from harness.edge import Edge
+from harness.edge import running
 from harness.wait import until
 
 SENSOR = "SimulatedTemperatureSensor"
@@ -19,15 +19,9 @@ ROUTES = {
 
 @pytest.fixture(scope="module")
 def edge(hub):
-    edge = Edge(hub).start()
-    try:
-        edge.deploy(manifest.deployment({SENSOR: manifest.sensor()}, ROUTES))
-        edge.wait_until_hub_listens()
+    with running(hub, manifest.deployment({SENSOR: manifest.sensor()}, ROUTES)) as edge:
         yield edge
         assert edge.service.is_running
-    finally:
-        edge.stop()
-    assert "panicked" not in edge.service.log(whole=True)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import pytest
 from azure.iot.device import Message
 
 from harness import manifest
-from harness.edge import Edge
+from harness.edge import running
 
 SENSOR = "SimulatedTemperatureSensor"
 ROUTES = {
@@ -16,13 +16,8 @@ ROUTES = {
 
 @pytest.fixture(scope="module")
 def edge(hub):
-    edge = Edge(hub).start()
-    try:
-        edge.deploy(manifest.deployment({SENSOR: manifest.sensor()}, ROUTES))
+    with running(hub, manifest.deployment({SENSOR: manifest.sensor()}, ROUTES)) as edge:
         yield edge
-    finally:
-        edge.stop()
-    assert "panicked" not in edge.service.log(whole=True)
 
 
 def test_conditions_choose_by_property_and_body(hub, edge):

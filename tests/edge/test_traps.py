@@ -7,7 +7,7 @@ from msrest.exceptions import HttpOperationError
 from websocket import WebSocketBadStatusException
 
 from harness import manifest, mqtt, sas
-from harness.edge import Edge
+from harness.edge import Edge, running
 from harness.transport import Closed, WebSocket
 from harness.wait import until
 
@@ -16,13 +16,8 @@ REFUSED = 5
 
 @pytest.fixture(scope="module")
 def edge(hub):
-    edge = Edge(hub).start()
-    try:
-        edge.deploy(manifest.deployment())
-        edge.wait_until_hub_listens()
+    with running(hub, manifest.deployment()) as edge:
         yield edge
-    finally:
-        edge.stop()
 
 
 @pytest.fixture(scope="module")

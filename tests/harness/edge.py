@@ -1,5 +1,6 @@
 """An edge device of our own: daemon, agent, edge hub and modules, with containers or processes."""
 
+import contextlib
 import json
 import os
 import socket
@@ -188,3 +189,16 @@ class Edge:
     def connected(self, identity, **options):
         """A client of a leaf device or of a module that connects here."""
         return sdk.connected(identity, ca_pem=self.trust_pem(), gateway=self.host_name, **options)
+
+
+@contextlib.contextmanager
+def running(hub, content):
+    """An edge device with this deployment whose edge hub listens; nothing in it may have panicked at the end."""
+    edge = Edge(hub).start()
+    try:
+        edge.deploy(content)
+        edge.wait_until_hub_listens()
+        yield edge
+    finally:
+        edge.stop()
+    assert "panicked" not in edge.service.log(whole=True)
