@@ -61,8 +61,14 @@ impl BuiltinAgent {
         file: &std::path::Path,
     ) -> Result<Self, FsError> {
         let text = fs::read_optional(file)?;
-        // The next deployment says it again.
-        let deployed = text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        let deployed: Option<Deployed> = text
+            .map(|text| serde_json::from_str(&text))
+            .transpose()
+            .inspect_err(|error| {
+                tracing::warn!(%error, file = %file.display(), "what the deployment says of the agent cannot be read; it is asked for again");
+            })
+            .unwrap_or_default();
+        let deployed = deployed.unwrap_or_default();
         let told = Arc::new(Mutex::new(Told { deployed, ..Told::default() }));
         Ok(Self { image, started_at, told })
     }
